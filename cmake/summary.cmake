@@ -1,0 +1,17 @@
+# What this build holds and what it leaves out, in words.
+function(describe feature text)
+  if(HAVE_${feature})
+    message(STATUS "  ${feature}: yes, ${text}")
+  else()
+    message(STATUS "  ${feature}: left out, ${NOTE_${feature}}")
+  endif()
+endfunction()
+
+message(STATUS "mobilenet.cu ${PROJECT_VERSION} (${CMAKE_BUILD_TYPE}, ${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION})")
+message(STATUS "  device cpu: yes, the kernels emulated on all cores")
+describe(CUDA "nvcc ${CMAKE_CUDA_COMPILER_VERSION} for sm ${CMAKE_CUDA_ARCHITECTURES}, with cuBLAS")
+describe(CUDNN "${CUDNN_LIBRARY}")
+describe(ONEDNN "oneDNN ${dnnl_VERSION}")
+if(MOBILENET_SANITIZE)
+  message(STATUS "  sanitizers: ${MOBILENET_SANITIZE}")
+endif()

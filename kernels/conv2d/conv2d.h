@@ -1,0 +1,47 @@
+// Full 3×3 convolution, padding 1: MobileNet's stem (3 input channels), and any number of channels.
+//
+//   forward          y[n,p,q,o]  = Σ_{r,s,i} x[n, p·stride+r-1, q·stride+s-1, i] · w[o,r,s,i]      (x is 0 outside the
+//   image) backward_data    dx[n,h,v,i] = Σ_{r,s,o} dy[n,p,q,o] · w[o,r,s,i]   over p·stride+r-1 = h, q·stride+s-1 = v
+//   backward_weight  dw[o,r,s,i] = Σ_{n,p,q} x[n, p·stride+r-1, q·stride+s-1, i] · dy[n,p,q,o]
+//
+// Layout: activations NHWC, filters [Cout,3,3,Cin]. PyTorch's [Cout,Cin,3,3] is converted by engine/io.
+#pragma once
+
+#include "kernels/common/table.h"
+
+namespace kernels {
+
+struct Conv2dShape {
+  int batch, height, width, in_channels, out_channels, stride;  // stride 1 or 2
+  int out_height() const { return (height - 1) / stride + 1; }
+  int out_width() const { return (width - 1) / stride + 1; }
+};
+
+struct Conv2d {
+  static constexpr const char* operation = "conv2d";
+  const char* name;
+  const char* idea;
+  Provider provider;
+  bool (*supports)(const Conv2dShape&);
+  size_t (*workspace)(const Conv2dShape&);  // bytes, enough for each of the passes
+  void (*forward)(Context&, const Conv2dShape&,
+                  const float* x,  // (N, H, W, Cin)
+                  const float* w,  // (Cout, 3, 3, Cin)
+                  float* y);       // (N, P, Q, Cout)
+  void (*backward_data)(Context&, const Conv2dShape&,
+                        const float* dy,  // (N, P, Q, Cout)
+                        const float* w,   // (Cout, 3, 3, Cin)
+                        float* dx);       // (N, H, W, Cin)
+  void (*backward_weight)(Context&, const Conv2dShape&,
+                          const float* x,   // (N, H, W, Cin)
+                          const float* dy,  // (N, P, Q, Cout)
+                          float* dw);       // (Cout, 3, 3, Cin)
+};
+
+namespace reference {
+void conv2d_forward(const Conv2dShape&, const double* x, const double* w, double* y);
+void conv2d_backward_data(const Conv2dShape&, const double* dy, const double* w, double* dx);
+void conv2d_backward_weight(const Conv2dShape&, const double* x, const double* dy, double* dw);
+}  // namespace reference
+
+}  // namespace kernels

@@ -1,0 +1,40 @@
+// Softmax cross-entropy of integer labels, forward and backward in one pass, stable for any finite logits.
+//
+//   loss[n] = log Σ_k exp(z[n,k] - max_k z[n,k]) - (z[n,label[n]] - max_k z[n,k]),   mean_loss = 1/N Σ_n loss[n]
+//   dz[n,k] = (softmax(z[n])[k] - [k = label[n]]) / N                        (the gradient of mean_loss)
+//   correct[n] = 1 where argmax_k z[n,k] (the first of equals) is label[n], else 0
+//
+// A NaN in a row makes that row's loss, and so mean_loss, NaN. Labels must lie in [0, classes): data sets check theirs
+// when they are read.
+#pragma once
+
+#include "kernels/common/table.h"
+
+namespace kernels {
+
+struct CrossEntropyShape {
+  int batch, classes;
+};
+
+struct CrossEntropy {
+  static constexpr const char* operation = "cross_entropy";
+  const char* name;
+  const char* idea;
+  Provider provider;
+  bool (*supports)(const CrossEntropyShape&);
+  size_t (*workspace)(const CrossEntropyShape&);
+  void (*forward_backward)(Context&, const CrossEntropyShape&,
+                           const float* logits,    // (N, K)
+                           const int32_t* labels,  // (N)
+                           float* losses,          // (N)
+                           int32_t* correct,       // (N)
+                           float* mean_loss,       // (1) summed in a fixed order
+                           float* dlogits);        // (N, K), or nullptr where no gradient is wanted
+};
+
+namespace reference {
+void cross_entropy(const CrossEntropyShape&, const double* logits, const int32_t* labels, double* losses,
+                   int32_t* correct, double* mean_loss, double* dlogits);
+}  // namespace reference
+
+}  // namespace kernels

@@ -1,0 +1,49 @@
+// Depthwise 3×3 convolution, padding 1: every channel has its own 3×3 filter (Howard et al. 2017, MobileNets,
+// section 3.1).
+//
+//   forward          y[n,p,q,c]  = Σ_{r,s} x[n, p·stride+r-1, q·stride+s-1, c] · w[r,s,c]          (x is 0 outside the
+//   image) backward_data    dx[n,i,j,c] = Σ_{r,s} dy[n,p,q,c] · w[r,s,c]   over p·stride+r-1 = i, q·stride+s-1 = j
+//   backward_weight  dw[r,s,c]   = Σ_{n,p,q} x[n, p·stride+r-1, q·stride+s-1, c] · dy[n,p,q,c]
+//
+// Layout: activations NHWC, filters [3,3,C]. PyTorch's [C,1,3,3] is converted by engine/io.
+#pragma once
+
+#include "kernels/common/table.h"
+
+namespace kernels {
+
+struct DepthwiseConvShape {
+  int batch, height, width, channels, stride;  // stride 1 or 2
+  int out_height() const { return (height - 1) / stride + 1; }
+  int out_width() const { return (width - 1) / stride + 1; }
+};
+
+struct DepthwiseConv {
+  static constexpr const char* operation = "depthwise_conv";
+  const char* name;  // "naive", "tiled", "cudnn", "onednn"
+  const char* idea;  // the one idea that this rung adds
+  Provider provider;
+  bool (*supports)(const DepthwiseConvShape&);
+  size_t (*workspace)(const DepthwiseConvShape&);  // bytes, enough for each of the passes
+  void (*forward)(Context&, const DepthwiseConvShape&,
+                  const float* x,  // (N, H, W, C)
+                  const float* w,  // (3, 3, C)
+                  float* y);       // (N, P, Q, C), P = out_height(), Q = out_width()
+  void (*backward_data)(Context&, const DepthwiseConvShape&,
+                        const float* dy,  // (N, P, Q, C)
+                        const float* w,   // (3, 3, C)
+                        float* dx);       // (N, H, W, C)
+  void (*backward_weight)(Context&, const DepthwiseConvShape&,
+                          const float* x,   // (N, H, W, C)
+                          const float* dy,  // (N, P, Q, C)
+                          float* dw);       // (3, 3, C)
+};
+
+// The formulas above in double precision, plain loops: what every row is tested against.
+namespace reference {
+void depthwise_conv_forward(const DepthwiseConvShape&, const double* x, const double* w, double* y);
+void depthwise_conv_backward_data(const DepthwiseConvShape&, const double* dy, const double* w, double* dx);
+void depthwise_conv_backward_weight(const DepthwiseConvShape&, const double* x, const double* dy, double* dw);
+}  // namespace reference
+
+}  // namespace kernels

@@ -1,0 +1,34 @@
+// Global average pooling: the mean over all positions of an image, a channel at a time.
+//
+//   forward   y[n,c] = 1/P Σ_p x[n,p,c]          backward  dx[n,p,c] = dy[n,c] / P
+#pragma once
+
+#include "kernels/common/table.h"
+
+namespace kernels {
+
+struct GlobalAvgPoolShape {
+  int batch, positions, channels;  // positions P = height · width
+};
+
+struct GlobalAvgPool {
+  static constexpr const char* operation = "global_avg_pool";
+  const char* name;
+  const char* idea;
+  Provider provider;
+  bool (*supports)(const GlobalAvgPoolShape&);
+  size_t (*workspace)(const GlobalAvgPoolShape&);
+  void (*forward)(Context&, const GlobalAvgPoolShape&,
+                  const float* x,  // (N, P, C)
+                  float* y);       // (N, C)
+  void (*backward)(Context&, const GlobalAvgPoolShape&,
+                   const float* dy,  // (N, C)
+                   float* dx);       // (N, P, C)
+};
+
+namespace reference {
+void global_avg_pool_forward(const GlobalAvgPoolShape&, const double* x, double* y);
+void global_avg_pool_backward(const GlobalAvgPoolShape&, const double* dy, double* dx);
+}  // namespace reference
+
+}  // namespace kernels

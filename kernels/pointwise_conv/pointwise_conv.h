@@ -1,0 +1,46 @@
+// Pointwise (1×1) convolution: in NHWC a matrix product over all pixels of all images (MobileNets, section 3.1).
+//
+//   forward          y[m,o]  = Σ_i x[m,i] · w[o,i]
+//   backward_data    dx[m,i] = Σ_o dy[m,o] · w[o,i]
+//   backward_weight  dw[o,i] = Σ_m dy[m,o] · x[m,i]
+//
+// m runs over the rows: batch · height · width pixels. Layout: filters [Cout,Cin], which is PyTorch's [Cout,Cin,1,1].
+#pragma once
+
+#include "kernels/common/table.h"
+
+namespace kernels {
+
+struct PointwiseConvShape {
+  int64_t rows;  // batch · height · width
+  int in_channels, out_channels;
+};
+
+struct PointwiseConv {
+  static constexpr const char* operation = "pointwise_conv";
+  const char* name;
+  const char* idea;
+  Provider provider;
+  bool (*supports)(const PointwiseConvShape&);
+  size_t (*workspace)(const PointwiseConvShape&);  // bytes, enough for each of the passes
+  void (*forward)(Context&, const PointwiseConvShape&,
+                  const float* x,  // (M, Cin)
+                  const float* w,  // (Cout, Cin)
+                  float* y);       // (M, Cout)
+  void (*backward_data)(Context&, const PointwiseConvShape&,
+                        const float* dy,  // (M, Cout)
+                        const float* w,   // (Cout, Cin)
+                        float* dx);       // (M, Cin)
+  void (*backward_weight)(Context&, const PointwiseConvShape&,
+                          const float* x,   // (M, Cin)
+                          const float* dy,  // (M, Cout)
+                          float* dw);       // (Cout, Cin)
+};
+
+namespace reference {
+void pointwise_conv_forward(const PointwiseConvShape&, const double* x, const double* w, double* y);
+void pointwise_conv_backward_data(const PointwiseConvShape&, const double* dy, const double* w, double* dx);
+void pointwise_conv_backward_weight(const PointwiseConvShape&, const double* x, const double* dy, double* dw);
+}  // namespace reference
+
+}  // namespace kernels

@@ -1,0 +1,17 @@
+#include "kernels/common/target.h"
+#include "kernels/relu6/relu6.h"
+
+namespace kernels {
+
+namespace KERNEL_TARGET {
+extern const Relu6 relu6_naive;
+}
+
+template <>
+std::span<const Relu6> rows<Relu6, KERNEL_TARGET::target>() {
+  using namespace KERNEL_TARGET;
+  static const Relu6 table[] = {relu6_naive};
+  return table;
+}
+
+}  // namespace kernels

@@ -1,0 +1,128 @@
+#include "kernels/harness.h"
+
+#include <simt/simt.h>
+
+#include <cstdlib>
+
+namespace test {
+namespace {
+
+constexpr size_t guard = 256;  // bytes at each end; keeps the array aligned as cudaMalloc does
+constexpr unsigned char guard_byte = 0xA5;
+
+const engine::Runtime& runtime() { return engine::runtime(device_under_test()); }
+const char* environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr && *value != '\0' ? value : nullptr;
+}
+
+}  // namespace
+
+Case current_case;
+
+DeviceType device_under_test() {
+  const char* name = environment("MOBILENET_TEST_DEVICE");
+  return name != nullptr && std::strcmp(name, "cuda") == 0 ? DeviceType::cuda : DeviceType::cpu;
+}
+
+bool device_present() {
+  if (runtime().device_count() > 0) return true;
+  WARN("skipped: there is no GPU on this machine");
+  return false;
+}
+
+void set_thread_order(uint64_t seed) { simt::set_order_seed(seed); }
+
+kernels::Context& context(size_t workspace_bytes) {
+  static kernels::Context context;
+  context.device = device_under_test();
+  if (context.workspace != nullptr) runtime().free(context.workspace);
+  context.workspace_bytes = workspace_bytes;
+  context.workspace = runtime().allocate(workspace_bytes + 1);
+  runtime().fill(context.workspace, 0xFF, workspace_bytes + 1, nullptr);
+  return context;
+}
+
+Bytes::Bytes(size_t bytes) : bytes_(bytes), memory_(static_cast<char*>(runtime().allocate(bytes + 2 * guard))) {
+  runtime().fill(memory_, guard_byte, bytes_ + 2 * guard, nullptr);
+}
+
+Bytes::~Bytes() {
+  std::vector<unsigned char> all(bytes_ + 2 * guard);
+  runtime().copy(all.data(), memory_, all.size(), engine::CopyKind::device_to_host, nullptr);
+  runtime().stream_synchronize(nullptr);
+  runtime().free(memory_);
+  size_t changed = 0;
+  for (size_t i = 0; i < guard; ++i) changed += (all[i] != guard_byte) + (all[guard + bytes_ + i] != guard_byte);
+  INFO(current_case.repeat());
+  CHECK(changed == 0);  // bytes before or behind the array that a kernel wrote
+}
+
+void* Bytes::data() const { return memory_ + guard; }
+void Bytes::write(const void* from) {
+  runtime().copy(data(), from, bytes_, engine::CopyKind::host_to_device, nullptr);
+  runtime().stream_synchronize(nullptr);
+}
+void Bytes::read(void* to) const {
+  runtime().copy(to, data(), bytes_, engine::CopyKind::device_to_host, nullptr);
+  runtime().stream_synchronize(nullptr);
+}
+
+std::vector<double> to_double(const std::vector<float>& v) { return {v.begin(), v.end()}; }
+std::vector<double> absolute(const std::vector<float>& v) {
+  std::vector<double> result(v.size());
+  for (size_t i = 0; i < v.size(); ++i) result[i] = std::fabs(v[i]);
+  return result;
+}
+
+std::string Case::repeat() const {
+  return "repeat: MOBILENET_TEST_SEED=" + std::to_string(seed) + " MOBILENET_TEST_ROW=" + row +
+         (device_under_test() == DeviceType::cuda ? " MOBILENET_TEST_DEVICE=cuda" : "") + " kernels_tests '[" +
+         operation + "]'";
+}
+
+bool selected(uint64_t seed, const char* row) {
+  const char* only_seed = environment("MOBILENET_TEST_SEED");
+  const char* only_row = environment("MOBILENET_TEST_ROW");
+  return (only_seed == nullptr || std::strtoull(only_seed, nullptr, 10) == seed) &&
+         (only_row == nullptr || std::strcmp(only_row, row) == 0);
+}
+
+namespace {
+
+// Reports the worst element, not each one.
+void check_within(const std::vector<float>& actual, const std::vector<double>& expected,
+                  const std::function<double(size_t)>& allowed) {
+  INFO(current_case.repeat());
+  REQUIRE(actual.size() == expected.size());
+  size_t worst = 0, wrong = 0;
+  double worst_ratio = -1;
+  for (size_t i = 0; i < actual.size(); ++i) {
+    const double error = std::fabs(actual[i] - expected[i]);
+    const double ratio = error <= allowed(i) ? error / (allowed(i) + 1e-300) : INFINITY;  // NaN fails here
+    wrong += ratio == INFINITY;
+    if (ratio > worst_ratio) worst_ratio = ratio, worst = i;
+  }
+  if (wrong == 0) {
+    SUCCEED();
+    return;
+  }
+  INFO(wrong << " of " << actual.size() << " elements differ; element " << worst << " is " << actual[worst]
+             << ", expected " << expected[worst] << " within " << allowed(worst));
+  CHECK(wrong == 0);
+}
+
+}  // namespace
+
+void check_sum(const std::vector<float>& actual, const std::vector<double>& expected,
+               const std::vector<double>& magnitude, double terms) {
+  REQUIRE(magnitude.size() == expected.size());
+  check_within(actual, expected, [&](size_t i) { return 0x1p-24 * (4 * std::sqrt(terms) + 4) * magnitude[i]; });
+}
+
+void check_close(const std::vector<float>& actual, const std::vector<double>& expected, double relative,
+                 double absolute) {
+  check_within(actual, expected, [&](size_t i) { return relative * std::fabs(expected[i]) + absolute; });
+}
+
+}  // namespace test

@@ -1,0 +1,152 @@
+// How every kernel is tested: each row of an operation's table, over awkward and random shapes, against the reference
+// in double precision, under several thread orders, which must all give the same bits.
+//
+// How to add an operation: one test_OP.cpp with a list of awkward shapes, a function that draws a random one, and a
+// TEST_CASE a pass that calls for_each_case; see test_relu6.cpp, the shortest.
+//
+// The device under test is the CPU, or $MOBILENET_TEST_DEVICE=cuda: the same cases. A failure prints the line that
+// repeats it.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "catch.h"
+#include "engine/device/runtime.h"
+#include "kernels/common/table.h"
+
+namespace test {
+
+using kernels::DeviceType;
+
+// splitmix64: small, and the same everywhere.
+struct Random {
+  uint64_t state;
+  uint64_t bits() {
+    uint64_t z = (state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+  }
+  int between(int low, int high) { return low + static_cast<int>(bits() % (high - low + 1)); }  // both ends included
+  float uniform(float low, float high) { return low + (high - low) * static_cast<float>(bits() >> 40) * 0x1p-24f; }
+  template <class T>
+  T one_of(std::initializer_list<T> values) {
+    return *(values.begin() + between(0, static_cast<int>(values.size()) - 1));
+  }
+  std::vector<float> floats(int64_t n, float low = -1, float high = 1) {
+    std::vector<float> v(n);
+    for (float& x : v) x = uniform(low, high);
+    return v;
+  }
+};
+
+DeviceType device_under_test();
+// False, with a warning that CTest reads as "skipped", where the device is not there.
+bool device_present();
+// 0 is the natural order of threads and blocks; does nothing on a GPU, which has an order of its own.
+void set_thread_order(uint64_t seed);
+// A context on the device under test with a poisoned workspace of at least this many bytes.
+kernels::Context& context(size_t workspace_bytes);
+
+// An array in the device's memory, with 64 guard bytes at each end that its destructor checks.
+class Bytes {
+ public:
+  explicit Bytes(size_t bytes);
+  ~Bytes();
+  Bytes(const Bytes&) = delete;
+  void write(const void* from);
+  void read(void* to) const;
+  void* data() const;
+
+ private:
+  size_t bytes_;
+  char* memory_;
+};
+
+template <class T>
+class Array {
+ public:
+  // Filled with NaN (0xFF bytes): an output that a kernel forgets to write cannot pass.
+  explicit Array(int64_t count) : Array(std::vector<T>(count), true) {}
+  Array(const std::vector<T>& values) : Array(values, false) {}
+  T* data() const { return static_cast<T*>(bytes_.data()); }
+  operator T*() const { return data(); }
+  std::vector<T> read() const {
+    std::vector<T> values(count_);
+    bytes_.read(values.data());
+    return values;
+  }
+
+ private:
+  Array(std::vector<T> values, bool poison) : count_(values.size()), bytes_(values.size() * sizeof(T)) {
+    if (poison) std::memset(static_cast<void*>(values.data()), 0xFF, values.size() * sizeof(T));
+    bytes_.write(values.data());
+  }
+  size_t count_;
+  Bytes bytes_;
+};
+
+std::vector<double> to_double(const std::vector<float>&);
+std::vector<double> absolute(const std::vector<float>&);  // |x| in double: for the magnitude of a sum
+
+// The case at hand; failures print it.
+struct Case {
+  const char* operation;
+  const char* row;
+  uint64_t seed;  // draws the shape and the data; small seeds index the list of awkward shapes
+  std::string repeat() const;
+};
+extern Case current_case;
+
+// Fails unless each |actual - expected| ≤ 2⁻²⁴ · (4·√terms + 4) · magnitude: each of `terms` fp32 additions rounds by
+// at most 2⁻²⁴ of the running sum, which magnitude = Σ|term| bounds, and the errors add up as a random walk does; 4 is
+// its margin. (A lost term of average size changes the sum by magnitude/terms, which is larger for up to 160,000
+// terms.)
+void check_sum(const std::vector<float>& actual, const std::vector<double>& expected,
+               const std::vector<double>& magnitude, double terms);
+// Fails unless each |actual - expected| ≤ relative · |expected| + absolute.
+void check_close(const std::vector<float>& actual, const std::vector<double>& expected, double relative,
+                 double absolute);
+
+// Which seeds and rows to run: $MOBILENET_TEST_SEED and $MOBILENET_TEST_ROW, as a failure prints them; else all.
+bool selected(uint64_t seed, const char* row);
+
+// Runs body(row, shape, random) for every row that has `pass` and supports the shape, for each awkward shape and
+// `drawn` random ones. body runs the kernel, checks it, and returns its raw outputs, which must not depend on the
+// thread order.
+template <class Row, class Pass, class Shape, class Draw, class Body>
+void for_each_case(Pass Row::*pass, const std::vector<Shape>& awkward, int drawn, Draw draw, Body body) {
+  if (!device_present()) return;
+  int cases = 0;
+  for (const Row& row : kernels::implementations<Row>(device_under_test())) {
+    if (row.*pass == nullptr) continue;
+    for (uint64_t seed = 0; seed < awkward.size() + drawn; ++seed) {
+      if (!selected(seed, row.name)) continue;
+      Random shape_random{seed * 2 + 1};
+      const Shape shape = seed < awkward.size() ? awkward[seed] : draw(shape_random);
+      if (!row.supports(shape)) continue;
+      current_case = {Row::operation, row.name, seed};
+      std::vector<std::vector<float>> first;
+      for (const uint64_t order : {0, 1, 2}) {
+        set_thread_order(order);
+        Random data_random{seed * 2 + 2};
+        std::vector<std::vector<float>> outputs = body(row, shape, data_random);
+        INFO(current_case.repeat() << "  (thread order " << order << ")");
+        if (order == 0) first = outputs;
+        REQUIRE(outputs.size() == first.size());
+        for (size_t i = 0; i < outputs.size(); ++i)
+          REQUIRE(std::memcmp(outputs[i].data(), first[i].data(), first[i].size() * sizeof(float)) == 0);
+        if (device_under_test() == DeviceType::cuda && order == 1) break;  // twice: the same bits
+      }
+      ++cases;
+    }
+  }
+  set_thread_order(0);
+  CHECK(cases > 0);
+}
+
+}  // namespace test
