@@ -1,0 +1,103 @@
+#include "data/open.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <utility>
+
+#include "data/cifar.h"
+#include "data/error.h"
+#include "data/shapes.h"
+
+namespace data {
+namespace {
+
+Opened describe(Split split, std::string name, const std::string& what) {
+  const std::string message =
+      fmt::format("data: {}, {} training and {} test images of {}x{}, {} classes", what, split.train.size(),
+                  split.test.size(), split.train.height, split.train.width, split.train.class_names.size());
+  return {std::move(split), std::move(name), message};
+}
+
+Opened open_shapes(const OpenOptions& options, const std::string& why) {
+  return describe(draw_shapes(options.shapes_train, options.shapes_test, options.shapes_seed), "shapes",
+                  "the built-in shapes" + why);
+}
+
+Opened open_cifar(const std::filesystem::path& folder, Cifar which) {
+  const bool ten = which == Cifar::cifar10;
+  return describe(read_cifar(folder, which), ten ? "cifar10" : "cifar100",
+                  fmt::format("{} from {}", ten ? "CIFAR-10" : "CIFAR-100", find_cifar(folder, which).string()));
+}
+
+Opened open_cifar_by_name(Cifar which) {
+  const std::filesystem::path root = data_folder();
+  if (root.empty()) {
+    throw Error(
+        fmt::format("no folder to look for data in: none of MOBILENET_DATA, XDG_CACHE_HOME and HOME is set; "
+                    "set MOBILENET_DATA to the folder that holds {}",
+                    cifar_folder(which)));
+  }
+  if (find_cifar(root, which).empty()) {
+    throw Error(fmt::format("{}: not found; put {} there, or set MOBILENET_DATA to the folder that holds {}",
+                            (root / cifar_folder(which)).string(), cifar_files(which), cifar_folder(which)));
+  }
+  return open_cifar(root, which);
+}
+
+Opened open_auto(const OpenOptions& options) {
+  const std::filesystem::path root = data_folder();
+  if (root.empty())
+    return open_shapes(options, " (no data folder: none of MOBILENET_DATA, XDG_CACHE_HOME and HOME is set)");
+  if (!find_cifar(root, Cifar::cifar10).empty()) return open_cifar(root, Cifar::cifar10);
+  return open_shapes(options, fmt::format(" (no CIFAR-10 in {})", root.string()));
+}
+
+Opened open_folder(const std::filesystem::path& folder) {
+  const std::string expected =
+      fmt::format("expected {} or {}", cifar_files(Cifar::cifar10), cifar_files(Cifar::cifar100));
+  std::error_code error;
+  const auto status = std::filesystem::status(folder, error);
+  if (!std::filesystem::exists(status)) {
+    throw Error(fmt::format("{}: no such data set or folder; expected auto, shapes, cifar10, cifar100 or a folder",
+                            folder.string()));
+  }
+  if (!std::filesystem::is_directory(status)) {
+    throw Error(fmt::format("{}: a file; expected auto, shapes, cifar10, cifar100 or a folder", folder.string()));
+  }
+  const bool ten = !find_cifar(folder, Cifar::cifar10).empty(), hundred = !find_cifar(folder, Cifar::cifar100).empty();
+  if (ten && hundred) {
+    throw Error(fmt::format("{}: both CIFAR-10 and CIFAR-100; expected one: give {} or {}", folder.string(),
+                            find_cifar(folder, Cifar::cifar10).string(), find_cifar(folder, Cifar::cifar100).string()));
+  }
+  if (ten) return open_cifar(folder, Cifar::cifar10);
+  if (hundred) return open_cifar(folder, Cifar::cifar100);
+  const bool empty = std::filesystem::is_empty(folder, error);
+  if (error) throw Error(fmt::format("{}: cannot be read: {}", folder.string(), error.message()));
+  throw Error(fmt::format("{}: {}; {} in it", folder.string(),
+                          empty ? "an empty folder" : "no data set that is known here", expected));
+}
+
+}  // namespace
+
+std::filesystem::path data_folder() {
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::filesystem::path(value ? value : "");
+  };
+  if (const auto path = variable("MOBILENET_DATA"); !path.empty()) return path;
+  // The XDG Base Directory Specification: a relative path is invalid and to be ignored.
+  if (const auto path = variable("XDG_CACHE_HOME"); path.is_absolute()) return path / "mobilenet";
+  if (const auto path = variable("HOME"); !path.empty()) return path / ".cache" / "mobilenet";
+  return {};
+}
+
+Opened open(const std::string& name_or_folder, const OpenOptions& options) {
+  if (name_or_folder == "auto") return open_auto(options);
+  if (name_or_folder == "shapes") return open_shapes(options, "");
+  if (name_or_folder == "cifar10") return open_cifar_by_name(Cifar::cifar10);
+  if (name_or_folder == "cifar100") return open_cifar_by_name(Cifar::cifar100);
+  return open_folder(name_or_folder);
+}
+
+}  // namespace data

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "data/dataset.h"
+
+namespace data {
+
+struct OpenOptions {
+  size_t shapes_train = 10000, shapes_test = 2000;  // how many images of the built-in set
+  uint64_t shapes_seed = 0;  // which ones; not the training's seed: the test images should stay the same
+};
+
+struct Opened {
+  Split split;
+  std::string name;     // "shapes", "cifar10" or "cifar100": what was opened
+  std::string message;  // one line for the user: which set, from where, how many images and, after "auto", why this one
+};
+
+// Opens what --data names:
+//   shapes             the built-in set (data/shapes.h)
+//   cifar10, cifar100  the official binary files (data/cifar.h) in data_folder()
+//   auto               cifar10 where data_folder() has it, else shapes
+//   a folder           CIFAR-10's or CIFAR-100's binary files in it
+// Throws data::Error where there is no such set, saying what was expected and where.
+Opened open(const std::string& name_or_folder, const OpenOptions& options = {});
+
+// Where data sets live: $MOBILENET_DATA, else $XDG_CACHE_HOME/mobilenet, else $HOME/.cache/mobilenet; empty where none
+// is set.
+std::filesystem::path data_folder();
+
+}  // namespace data
