@@ -1,6 +1,12 @@
 # Every library that the project stands on. Sets HAVE_CUDA, HAVE_CUDNN and HAVE_ONEDNN, and NOTE_* with the reason where one
 # is left out, for the summary.
 
+find_program(CCACHE ccache)
+if(CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
 find_package(Threads REQUIRED)
 find_package(Boost REQUIRED COMPONENTS context)
 find_package(fmt REQUIRED)
