@@ -1,0 +1,50 @@
+// Running one pass of an operation on a device: from the operation's table to the kernel.
+#pragma once
+
+#include "engine/device/device.h"
+#include "engine/error.h"
+
+namespace kernels {
+struct AddShape;
+struct BatchNormShape;
+struct Conv2dShape;
+struct CrossEntropyShape;
+struct DepthwiseConvShape;
+struct GlobalAvgPoolShape;
+struct LinearShape;
+struct OptimizerShape;
+struct PointwiseConvShape;
+struct Relu6Shape;
+}  // namespace kernels
+
+namespace engine {
+
+// A kernel's shape in words, for messages: "batch 128, height 32, width 32, channels 64, stride 2".
+std::string describe(const kernels::AddShape&);
+std::string describe(const kernels::BatchNormShape&);
+std::string describe(const kernels::Conv2dShape&);
+std::string describe(const kernels::CrossEntropyShape&);
+std::string describe(const kernels::DepthwiseConvShape&);
+std::string describe(const kernels::GlobalAvgPoolShape&);
+std::string describe(const kernels::LinearShape&);
+std::string describe(const kernels::OptimizerShape&);
+std::string describe(const kernels::PointwiseConvShape&);
+std::string describe(const kernels::Relu6Shape&);
+
+// run(device, &kernels::Relu6::forward, shape, x, y): takes the row that kernels::choose names under the device's
+// policy, makes sure that the workspace is large enough, and puts the pass on the device's stream. Throws Error, with
+// operation, row and shape, where no row supports the shape or the launch fails.
+template <class Row, class Pass, class Shape, class... Arguments>
+void run(Device& device, Pass Row::*pass, const Shape& shape, Arguments&&... arguments) {
+  const char* name = "";
+  try {
+    const Row& row = kernels::choose(device.type(), device.policy, shape, pass);
+    name = row.name;
+    (row.*pass)(device.context(row.workspace(shape)), shape, std::forward<Arguments>(arguments)...);
+  } catch (const kernels::Error& error) {
+    throw Error(std::string(Row::operation) + (*name ? "=" : "") + name + " on " + to_string(device.type()),
+                std::string(error.what()) + " [" + describe(shape) + "]");
+  }
+}
+
+}  // namespace engine

@@ -1,0 +1,31 @@
+// Named tensors: what a module or an optimiser consists of, and what files hold.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/tensor/tensor.h"
+
+namespace engine {
+
+// How a tensor lies in a file, where layouts are PyTorch's (engine/io converts).
+enum class Layout {
+  same,       // as in memory
+  depthwise,  // memory (3, 3, C), file (C, 1, 3, 3)
+  pointwise,  // memory (Cout, Cin), file (Cout, Cin, 1, 1)
+  conv,       // memory (Cout, 3, 3, Cin), file (Cout, Cin, 3, 3)
+};
+
+struct NamedTensor {
+  std::string name;  // "blocks.0.0.conv_dw.weight"
+  Tensor tensor;     // shares the owner's memory
+  Layout layout = Layout::same;
+};
+using State = std::vector<NamedTensor>;  // in the order in which modules were registered
+
+// Copies `from` into the tensors of `to`, by name. Throws InputError that names every tensor that is missing,
+// unexpected, or of another shape or type, before anything is changed. `what` begins the message ("state_dict").
+void copy_state(const State& to, const State& from, std::string_view what);
+
+}  // namespace engine
