@@ -1,0 +1,234 @@
+// Launches: what a GPU would refuse, and the OS threads that share the blocks of a grid.
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "block.h"
+#include "include/simt/simt.h"
+#include "stream.h"
+
+namespace simt {
+namespace detail {
+namespace {
+
+std::uint64_t environment(const char* name, std::uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text != nullptr && *text != '\0' ? std::strtoull(text, nullptr, 0) : otherwise;
+}
+
+int clamp_threads(std::uint64_t n) { return static_cast<int>(std::clamp<std::uint64_t>(n, 1, 1024)); }
+
+std::atomic<int>& thread_setting() {
+  static std::atomic<int> n = clamp_threads(environment("SIMT_THREADS", std::thread::hardware_concurrency()));
+  return n;
+}
+
+std::atomic<std::uint64_t>& seed_setting() {
+  static std::atomic<std::uint64_t> seed = environment("SIMT_SEED", 0);
+  return seed;
+}
+
+thread_local std::string last_message;
+
+// The blocks of one launch, claimed a few at a time.
+struct Grid {
+  Launch launch;
+  std::uint64_t blocks = 0, chunk = 1;
+  std::vector<std::uint32_t> order;  // empty: natural
+  std::atomic<std::uint64_t> next = 0;
+  std::atomic<bool> failed = false;
+  std::mutex mutex;
+  std::string failure;  // of the first block that failed
+
+  void work() {
+    while (!failed.load(std::memory_order_relaxed)) {
+      std::uint64_t begin = next.fetch_add(chunk, std::memory_order_relaxed);
+      if (begin >= blocks) return;
+      std::uint64_t end = std::min(begin + chunk, blocks);
+      for (std::uint64_t i = begin; i < end; ++i) {
+        std::string message = run_block(launch, order.empty() ? i : order[i]);
+        if (message.empty()) continue;
+        std::lock_guard lock(mutex);
+        if (!failed.exchange(true)) failure = message;
+        return;
+      }
+    }
+  }
+};
+
+// OS threads that wait for grids. A launch hands out tickets; who takes one helps until no block is left. Tickets that
+// nobody has taken by the time the launching thread has run out of blocks are withdrawn, so a helper that wakes late
+// delays nobody.
+class Pool {
+ public:
+  ~Pool() {
+    {
+      std::lock_guard lock(mutex_);
+      stop_ = true;
+    }
+    wake_.notify_all();
+    for (std::thread& helper : helpers_) helper.join();
+  }
+
+  void run(Grid& grid, int helpers) {
+    std::lock_guard one_launch_at_a_time(launch_mutex_);
+    {
+      std::lock_guard lock(mutex_);
+      while (static_cast<int>(helpers_.size()) < helpers) helpers_.emplace_back([this] { help(); });
+      grid_ = &grid;
+      tickets_ = helpers;
+    }
+    for (int i = 0; i < helpers; ++i) wake_.notify_one();
+    grid.work();
+    std::unique_lock lock(mutex_);
+    tickets_ = 0;
+    finished_.wait(lock, [this] { return at_work_ == 0; });
+  }
+
+ private:
+  void help() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      wake_.wait(lock, [this] { return tickets_ > 0 || stop_; });
+      if (stop_) return;
+      --tickets_;
+      ++at_work_;
+      Grid* grid = grid_;
+      lock.unlock();
+      grid->work();
+      lock.lock();
+      if (--at_work_ == 0) finished_.notify_one();
+    }
+  }
+
+  std::mutex launch_mutex_, mutex_;
+  std::condition_variable wake_, finished_;
+  std::vector<std::thread> helpers_;
+  Grid* grid_ = nullptr;
+  int tickets_ = 0, at_work_ = 0;
+  bool stop_ = false;
+};
+
+cudaError_t run_grid(const Call& call, dim3 grid_dim, dim3 block_dim, std::size_t shared_bytes) {
+  if (inside_kernel()) return cudaErrorNotSupported;
+  std::uint64_t seed = seed_setting();
+  Grid grid;
+  grid.launch = {call, grid_dim, block_dim, shared_bytes, seed};
+  grid.blocks = std::uint64_t{grid_dim.x} * grid_dim.y * grid_dim.z;
+  if (seed != 0 && grid.blocks > 1) {
+    grid.order.resize(grid.blocks);
+    for (std::uint64_t i = 0; i < grid.blocks; ++i) grid.order[i] = static_cast<std::uint32_t>(i);
+    shuffle_values(grid.order.data(), grid.blocks, seed);
+  }
+  int threads = static_cast<int>(std::min<std::uint64_t>(static_cast<std::uint64_t>(thread_setting()), grid.blocks));
+  // Enough claims for an even end, few enough that their cost does not show.
+  grid.chunk = std::clamp<std::uint64_t>(grid.blocks / (static_cast<std::uint64_t>(threads) * 16), 1, 64);
+  if (threads == 1) {
+    grid.work();
+  } else {
+    static Pool pool;
+    pool.run(grid, threads - 1);
+  }
+  if (!grid.failed) return cudaSuccess;
+  last_message = grid.failure;
+  return cudaErrorLaunchFailure;
+}
+
+// Per kernel: the dynamic shared memory that cudaFuncSetAttribute allowed it.
+std::mutex allowed_mutex;
+std::unordered_map<void (*)(), int>& allowed_shared_bytes() {
+  static std::unordered_map<void (*)(), int> bytes;
+  return bytes;
+}
+
+std::size_t allowed(void (*kernel)()) {
+  std::lock_guard lock(allowed_mutex);
+  auto found = allowed_shared_bytes().find(kernel);
+  return found == allowed_shared_bytes().end() ? standard_shared_bytes : static_cast<std::size_t>(found->second);
+}
+
+cudaError_t check(const Call& call, dim3 grid, dim3 block, std::size_t shared_bytes) {
+  if (call.kernel == nullptr) return cudaErrorInvalidDeviceFunction;
+  auto inside = [](dim3 v, dim3 most) {
+    return v.x >= 1 && v.y >= 1 && v.z >= 1 && v.x <= most.x && v.y <= most.y && v.z <= most.z;
+  };
+  if (!inside(grid, dim3(0x7fffffff, 65535, 65535)) || !inside(block, dim3(1024, 1024, 64)) ||
+      block.x * block.y * block.z > most_threads) {
+    return cudaErrorInvalidConfiguration;
+  }
+  if (shared_bytes > standard_shared_bytes && shared_bytes > allowed(call.kernel)) return cudaErrorInvalidValue;
+  return cudaSuccess;
+}
+
+}  // namespace
+
+cudaError_t launch(const Call& call, dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream) {
+  if (cudaError_t error = check(call, grid, block, shared_bytes)) return record(error);
+  CUgraph_st* graph = nullptr;
+  if (cudaError_t error = route(stream, &graph)) return record(error);
+  if (graph != nullptr) {
+    Call kept = call;
+    std::shared_ptr<const void> arguments = call.copy(call.arguments);
+    kept.arguments = arguments.get();
+    graph->nodes.push_back({[kept, arguments, grid, block, shared_bytes] {
+      return run_grid(kept, grid, block, shared_bytes);  // arguments: keeps them alive
+    }});
+    return cudaSuccess;
+  }
+  return record(run_grid(call, grid, block, shared_bytes));
+}
+
+cudaError_t set_attribute(void (*kernel)(), cudaFuncAttribute attribute, int value) {
+  if (kernel == nullptr) return record(cudaErrorInvalidDeviceFunction);
+  if (attribute == cudaFuncAttributePreferredSharedMemoryCarveout) return cudaSuccess;
+  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize || value < 0 ||
+      value > static_cast<int>(most_shared_bytes)) {
+    return record(cudaErrorInvalidValue);
+  }
+  std::lock_guard lock(allowed_mutex);
+  allowed_shared_bytes()[kernel] = value;
+  return cudaSuccess;
+}
+
+cudaError_t get_attributes(cudaFuncAttributes* attributes, void (*kernel)()) {
+  if (attributes == nullptr) return record(cudaErrorInvalidValue);
+  if (kernel == nullptr) return record(cudaErrorInvalidDeviceFunction);
+  *attributes = {};
+  attributes->maxThreadsPerBlock = most_threads;
+  attributes->ptxVersion = attributes->binaryVersion = 80;
+  attributes->maxDynamicSharedSizeBytes = static_cast<int>(allowed(kernel));
+  return cudaSuccess;
+}
+
+cudaError_t occupancy(int* blocks, int block_threads, std::size_t shared_bytes) {
+  if (blocks == nullptr || block_threads < 1) return record(cudaErrorInvalidValue);
+  constexpr int warps_per_processor = 64, blocks_per_processor = 32;
+  constexpr std::size_t shared_per_processor = 167936, shared_per_block_reserved = 1024;
+  if (block_threads > static_cast<int>(most_threads) || shared_bytes > most_shared_bytes) {
+    *blocks = 0;
+    return cudaSuccess;
+  }
+  int by_warps = warps_per_processor / ((block_threads + 31) / 32);
+  auto by_shared = static_cast<int>(shared_per_processor / (shared_bytes + shared_per_block_reserved));
+  *blocks = std::min({blocks_per_processor, by_warps, by_shared});
+  return cudaSuccess;
+}
+
+}  // namespace detail
+
+void set_threads(int n) {
+  detail::thread_setting() = detail::clamp_threads(static_cast<std::uint64_t>(std::max(n, 1)));
+}
+int threads() { return detail::thread_setting(); }
+void set_order_seed(std::uint64_t seed) { detail::seed_setting() = seed; }
+std::uint64_t order_seed() { return detail::seed_setting(); }
+const char* last_error_message() { return detail::last_message.c_str(); }
+
+}  // namespace simt
