@@ -71,9 +71,12 @@ class Gradients {
 
  private:
   friend void backward(const Tensor&, const Tensor&);
-  explicit Gradients(Function& function) : function_(function), written_(function.edges_.size()) {}
+  explicit Gradients(Function& function)
+      : function_(function), written_(function.edges_.size()), in_place_(function.edges_.size()) {}
+  static void add_to_leaf(const Tensor& leaf, const Tensor& gradient);
   Function& function_;
-  std::vector<Tensor> written_;  // still to be passed on; undefined where not, or where it lies in the leaf already
+  std::vector<Tensor> written_;  // undefined where not yet written
+  std::vector<bool> in_place_;   // written to the leaf's own memory
 };
 
 // Adds to every leaf that requires one its gradient of `loss`, and frees the graph behind `loss` as it goes. `loss` has

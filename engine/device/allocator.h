@@ -38,6 +38,7 @@ class Allocator {
   static size_t size_class(size_t bytes);  // what `bytes` is rounded up to: a multiple of 256
 
  private:
+  void* from_runtime(size_t size);
   const Runtime& runtime_;
   void* stream_;
   std::map<size_t, std::vector<void*>> free_;  // size class -> blocks

@@ -24,8 +24,18 @@ struct NamedTensor {
 };
 using State = std::vector<NamedTensor>;  // in the order in which modules were registered
 
-// Copies `from` into the tensors of `to`, by name. Throws InputError that names every tensor that is missing,
-// unexpected, or of another shape or type, before anything is changed. `what` begins the message ("state_dict").
+// What must agree before a tensor is loaded.
+struct Signature {
+  std::string name, dtype;
+  Shape shape;
+};
+
+// Throws InputError that names (up to five of each kind) the tensors that are missing, unexpected, or of another shape
+// or type; `what` begins the message.
+void check_same(const std::vector<Signature>& expected, const std::vector<Signature>& given, std::string_view what);
+
+// Copies `from` into the tensors of `to`, by name; check_same first, so that nothing is changed where something is
+// wrong.
 void copy_state(const State& to, const State& from, std::string_view what);
 
 }  // namespace engine

@@ -1,0 +1,359 @@
+#include "engine/autograd/functions.h"
+
+#include <fmt/format.h>
+
+#include <climits>
+
+#include "engine/device/run.h"
+#include "kernels/add/add.h"
+#include "kernels/batchnorm/batchnorm.h"
+#include "kernels/conv2d/conv2d.h"
+#include "kernels/cross_entropy/cross_entropy.h"
+#include "kernels/depthwise_conv/depthwise_conv.h"
+#include "kernels/global_avg_pool/global_avg_pool.h"
+#include "kernels/linear/linear.h"
+#include "kernels/pointwise_conv/pointwise_conv.h"
+#include "kernels/relu6/relu6.h"
+
+namespace engine {
+namespace {
+
+constexpr int64_t any = -1;  // in an expected shape
+
+std::string pattern_to_string(const Shape& pattern) {
+  std::vector<std::string> words;
+  for (const int64_t size : pattern) words.push_back(size == any ? "*" : std::to_string(size));
+  return fmt::format("({})", fmt::join(words, ", "));
+}
+
+// Throws unless t is a float32 tensor of the expected shape.
+void expect(const char* operation, const char* name, const Tensor& t, const Shape& pattern) {
+  bool fits = t.shape().size() == pattern.size();
+  for (size_t i = 0; fits && i < pattern.size(); ++i)
+    fits = t.shape()[i] > 0 && t.shape()[i] <= INT_MAX && (pattern[i] == any || t.shape()[i] == pattern[i]);
+  if (!fits || t.dtype() != DType::float32)
+    throw Error(operation, fmt::format("{} is {} {}, expected float32 {}", name, to_string(t.dtype()),
+                                       to_string(t.shape()), pattern_to_string(pattern)));
+}
+
+// The same for what must fit x.
+void expect(const char* operation, const char* name, const Tensor& t, const Shape& pattern, const Tensor& x) {
+  if (t.device() != x.device())
+    throw Error(operation, fmt::format("{} is on {}, x on {}", name, to_string(t.device()), to_string(x.device())));
+  try {
+    expect(operation, name, t, pattern);
+  } catch (const Error&) {
+    throw Error(operation, fmt::format("{} is {} {}, but x {} needs float32 {}", name, to_string(t.dtype()),
+                                       to_string(t.shape()), to_string(x.shape()), pattern_to_string(pattern)));
+  }
+}
+
+void expect_stride(const char* operation, int stride) {
+  if (stride != 1 && stride != 2) throw Error(operation, fmt::format("stride {} is neither 1 nor 2", stride));
+}
+
+// x as rows of its last dimension: the size of that dimension.
+int64_t channels_of(const char* operation, const Tensor& x) {
+  if (x.shape().empty() || x.dtype() != DType::float32 || x.count() == 0 || x.shape().back() > INT_MAX)
+    throw Error(operation, fmt::format("x is {} {}, expected float32 with a last dimension of channels",
+                                       to_string(x.dtype()), to_string(x.shape())));
+  return x.shape().back();
+}
+
+struct DepthwiseConv : Function {
+  kernels::DepthwiseConvShape s;
+  Tensor x, w;
+
+  explicit DepthwiseConv(int stride) { s.stride = stride; }
+  const char* name() const override { return "depthwise_conv"; }
+
+  Tensor forward(const std::vector<Tensor>& in) override {
+    x = in[0], w = in[1];
+    expect_stride(name(), s.stride);
+    expect(name(), "x", x, {any, any, any, any});
+    expect(name(), "weight", w, {3, 3, x.size(3)}, x);
+    s.batch = x.size(0), s.height = x.size(1), s.width = x.size(2), s.channels = x.size(3);
+    const Tensor y = Tensor::empty({s.batch, s.out_height(), s.out_width(), s.channels}, x.device());
+    run(device(x.device()), &kernels::DepthwiseConv::forward, s, x.data<float>(), w.data<float>(), y.data<float>());
+    return y;
+  }
+
+  void backward(const Tensor& dy, Gradients& dx) override {
+    Device& d = device(dy.device());
+    if (dx.wanted(0))
+      run(d, &kernels::DepthwiseConv::backward_data, s, dy.data<float>(), w.data<float>(), dx[0].data<float>());
+    if (dx.wanted(1))
+      run(d, &kernels::DepthwiseConv::backward_weight, s, x.data<float>(), dy.data<float>(), dx[1].data<float>());
+  }
+};
+
+struct PointwiseConv : Function {
+  kernels::PointwiseConvShape s;
+  Tensor x, w;
+
+  const char* name() const override { return "pointwise_conv"; }
+
+  Tensor forward(const std::vector<Tensor>& in) override {
+    x = in[0], w = in[1];
+    const int64_t channels = channels_of(name(), x);
+    expect(name(), "weight", w, {any, channels}, x);
+    s = {x.count() / channels, static_cast<int>(channels), static_cast<int>(w.size(0))};
+    Shape out = x.shape();
+    out.back() = s.out_channels;
+    const Tensor y = Tensor::empty(out, x.device());
+    run(device(x.device()), &kernels::PointwiseConv::forward, s, x.data<float>(), w.data<float>(), y.data<float>());
+    return y;
+  }
+
+  void backward(const Tensor& dy, Gradients& dx) override {
+    Device& d = device(dy.device());
+    if (dx.wanted(0))
+      run(d, &kernels::PointwiseConv::backward_data, s, dy.data<float>(), w.data<float>(), dx[0].data<float>());
+    if (dx.wanted(1))
+      run(d, &kernels::PointwiseConv::backward_weight, s, x.data<float>(), dy.data<float>(), dx[1].data<float>());
+  }
+};
+
+struct Conv2d : Function {
+  kernels::Conv2dShape s;
+  Tensor x, w;
+
+  explicit Conv2d(int stride) { s.stride = stride; }
+  const char* name() const override { return "conv2d"; }
+
+  Tensor forward(const std::vector<Tensor>& in) override {
+    x = in[0], w = in[1];
+    expect_stride(name(), s.stride);
+    expect(name(), "x", x, {any, any, any, any});
+    expect(name(), "weight", w, {any, 3, 3, x.size(3)}, x);
+    s.batch = x.size(0), s.height = x.size(1), s.width = x.size(2), s.in_channels = x.size(3);
+    s.out_channels = w.size(0);
+    const Tensor y = Tensor::empty({s.batch, s.out_height(), s.out_width(), s.out_channels}, x.device());
+    run(device(x.device()), &kernels::Conv2d::forward, s, x.data<float>(), w.data<float>(), y.data<float>());
+    return y;
+  }
+
+  void backward(const Tensor& dy, Gradients& dx) override {
+    Device& d = device(dy.device());
+    if (dx.wanted(0))
+      run(d, &kernels::Conv2d::backward_data, s, dy.data<float>(), w.data<float>(), dx[0].data<float>());
+    if (dx.wanted(1))
+      run(d, &kernels::Conv2d::backward_weight, s, x.data<float>(), dy.data<float>(), dx[1].data<float>());
+  }
+};
+
+struct BatchNorm : Function {
+  BatchNormOptions options;
+  kernels::BatchNormShape s;
+  Tensor x, weight, saved_mean, saved_invstd;
+
+  explicit BatchNorm(const BatchNormOptions& o) : options(o) {}
+  const char* name() const override { return "batchnorm"; }
+
+  Tensor forward(const std::vector<Tensor>& in) override {
+    x = in[0], weight = in[1];
+    const Tensor &bias = in[2], &running_mean = in[3], &running_var = in[4];
+    const int64_t channels = channels_of(name(), x);
+    expect(name(), "weight", weight, {channels}, x);
+    expect(name(), "bias", bias, {channels}, x);
+    expect(name(), "running_mean", running_mean, {channels}, x);
+    expect(name(), "running_var", running_var, {channels}, x);
+    s = {x.count() / channels, static_cast<int>(channels)};
+    Device& d = device(x.device());
+    const Tensor y = Tensor::empty(x.shape(), x.device());
+    if (!options.training) {
+      run(d, &kernels::BatchNorm::forward_inference, s, x.data<float>(), weight.data<float>(), bias.data<float>(),
+          running_mean.data<float>(), running_var.data<float>(), options.eps, y.data<float>());
+      return y;
+    }
+    if (s.rows < 2)
+      throw Error(name(), fmt::format("training needs at least two values a channel, x is {}", to_string(x.shape())));
+    saved_mean = Tensor::empty({channels}, x.device());
+    saved_invstd = Tensor::empty({channels}, x.device());
+    run(d, &kernels::BatchNorm::forward_training, s, x.data<float>(), weight.data<float>(), bias.data<float>(),
+        options.eps, options.momentum, running_mean.data<float>(), running_var.data<float>(), saved_mean.data<float>(),
+        saved_invstd.data<float>(), y.data<float>());
+    return y;
+  }
+
+  void backward(const Tensor& dy, Gradients& dx) override {
+    if (!options.training)
+      throw Error(name(), "inference mode has no backward; call train() on the module, or use NoGrad");
+    run(device(dy.device()), &kernels::BatchNorm::backward, s, x.data<float>(), dy.data<float>(), weight.data<float>(),
+        saved_mean.data<float>(), saved_invstd.data<float>(), dx[0].data<float>(), dx[1].data<float>(),
+        dx[2].data<float>());
+  }
+};
+
+struct Relu6 : Function {
+  Tensor x;
+
+  const char* name() const override { return "relu6"; }
+
+  Tensor forward(const std::vector<Tensor>& in) override {
+    x = in[0];
+    const Tensor y = Tensor::empty(x.shape(), x.device());
+    run(device(x.device()), &kernels::Relu6::forward, kernels::Relu6Shape{x.count()}, x.data<float>(), y.data<float>());
+    return y;
+  }
+
+  void backward(const Tensor& dy, Gradients& dx) override {
+    run(device(dy.device()), &kernels::Relu6::backward, kernels::Relu6Shape{x.count()}, x.data<float>(),
+        dy.data<float>(), dx[0].data<float>());
+  }
+};
+
+struct GlobalAvgPool : Function {
+  kernels::GlobalAvgPoolShape s;
+
+  const char* name() const override { return "global_avg_pool"; }
+
+  Tensor forward(const std::vector<Tensor>& in) override {
+    const Tensor& x = in[0];
+    expect(name(), "x", x, {any, any, any, any});
+    s.batch = x.size(0), s.positions = x.size(1) * x.size(2), s.channels = x.size(3);
+    const Tensor y = Tensor::empty({s.batch, s.channels}, x.device());
+    run(device(x.device()), &kernels::GlobalAvgPool::forward, s, x.data<float>(), y.data<float>());
+    return y;
+  }
+
+  void backward(const Tensor& dy, Gradients& dx) override {
+    run(device(dy.device()), &kernels::GlobalAvgPool::backward, s, dy.data<float>(), dx[0].data<float>());
+  }
+};
+
+struct Linear : Function {
+  kernels::LinearShape s;
+  Tensor x, w;
+
+  const char* name() const override { return "linear"; }
+
+  Tensor forward(const std::vector<Tensor>& in) override {
+    x = in[0], w = in[1];
+    const Tensor& bias = in[2];
+    expect(name(), "x", x, {any, any});
+    expect(name(), "weight", w, {any, x.size(1)}, x);
+    expect(name(), "bias", bias, {w.size(0)}, x);
+    s.rows = x.size(0), s.in_features = x.size(1), s.out_features = w.size(0);
+    const Tensor y = Tensor::empty({s.rows, s.out_features}, x.device());
+    run(device(x.device()), &kernels::Linear::forward, s, x.data<float>(), w.data<float>(), bias.data<float>(),
+        y.data<float>());
+    return y;
+  }
+
+  void backward(const Tensor& dy, Gradients& dx) override {
+    Device& d = device(dy.device());
+    if (dx.wanted(0))
+      run(d, &kernels::Linear::backward_data, s, dy.data<float>(), w.data<float>(), dx[0].data<float>());
+    if (dx.wanted(1) || dx.wanted(2))
+      run(d, &kernels::Linear::backward_weight, s, x.data<float>(), dy.data<float>(), dx[1].data<float>(),
+          dx[2].data<float>());
+  }
+};
+
+struct Add : Function {
+  const char* name() const override { return "add"; }
+
+  Tensor forward(const std::vector<Tensor>& in) override {
+    const Tensor &a = in[0], &b = in[1];
+    if (a.shape() != b.shape() || a.device() != b.device())
+      throw Error(name(), fmt::format("{} on {} and {} on {}", to_string(a.shape()), to_string(a.device()),
+                                      to_string(b.shape()), to_string(b.device())));
+    const Tensor y = Tensor::empty(a.shape(), a.device());
+    run(device(a.device()), &kernels::Add::forward, kernels::AddShape{a.count()}, a.data<float>(), b.data<float>(),
+        y.data<float>());
+    return y;
+  }
+
+  void backward(const Tensor& dy, Gradients& dx) override {
+    dx.set(0, dy);
+    dx.set(1, dy);
+  }
+};
+
+struct Reshape : Function {
+  Shape from, to;
+
+  explicit Reshape(Shape shape) : to(std::move(shape)) {}
+  const char* name() const override { return "reshape"; }
+
+  Tensor forward(const std::vector<Tensor>& in) override {
+    from = in[0].shape();
+    return in[0].view(to);
+  }
+
+  void backward(const Tensor& dy, Gradients& dx) override { dx.set(0, dy.view(from)); }
+};
+
+struct CrossEntropy : Function {
+  Tensor losses, correct;
+  Tensor dlogits;  // (N, K), undefined where nobody will want it
+
+  const char* name() const override { return "cross_entropy"; }
+
+  Tensor forward(const std::vector<Tensor>& in) override {
+    const Tensor &logits = in[0], &labels = in[1];
+    expect(name(), "logits", logits, {any, any});
+    if (labels.dtype() != DType::int32 || labels.shape() != Shape{logits.size(0)} || labels.device() != logits.device())
+      throw Error(name(), fmt::format("labels are {} {} on {}, but logits {} on {} need int32 ({})",
+                                      to_string(labels.dtype()), to_string(labels.shape()), to_string(labels.device()),
+                                      to_string(logits.shape()), to_string(logits.device()), logits.size(0)));
+    const kernels::CrossEntropyShape s = {static_cast<int>(logits.size(0)), static_cast<int>(logits.size(1))};
+    losses = Tensor::empty({s.batch}, logits.device());
+    correct = Tensor::empty({s.batch}, logits.device(), DType::int32);
+    const Tensor loss = Tensor::empty({1}, logits.device());
+    if (grad_enabled() && logits.requires_grad()) dlogits = Tensor::empty(logits.shape(), logits.device());
+    run(device(logits.device()), &kernels::CrossEntropy::forward_backward, s, logits.data<float>(),
+        labels.data<int32_t>(), losses.data<float>(), correct.data<int32_t>(), loss.data<float>(),
+        dlogits.defined() ? dlogits.data<float>() : nullptr);
+    return loss;
+  }
+
+  void backward(const Tensor& dy, Gradients& dx) override {
+    if (!is_unit_seed(dy))
+      throw Error(name(),
+                  "its gradient cannot be scaled: backward() must start, without a seed, from the loss or from a "
+                  "sum of losses");
+    dx.set(0, dlogits);
+    dlogits = Tensor();
+  }
+};
+
+}  // namespace
+
+Tensor depthwise_conv(const Tensor& x, const Tensor& weight, int stride) {
+  return Function::apply(std::make_shared<DepthwiseConv>(stride), {x, weight});
+}
+
+Tensor pointwise_conv(const Tensor& x, const Tensor& weight) {
+  return Function::apply(std::make_shared<PointwiseConv>(), {x, weight});
+}
+
+Tensor conv2d(const Tensor& x, const Tensor& weight, int stride) {
+  return Function::apply(std::make_shared<Conv2d>(stride), {x, weight});
+}
+
+Tensor batchnorm(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
+                 const Tensor& running_var, const BatchNormOptions& options) {
+  return Function::apply(std::make_shared<BatchNorm>(options), {x, weight, bias, running_mean, running_var});
+}
+
+Tensor relu6(const Tensor& x) { return Function::apply(std::make_shared<Relu6>(), {x}); }
+
+Tensor global_avg_pool(const Tensor& x) { return Function::apply(std::make_shared<GlobalAvgPool>(), {x}); }
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  return Function::apply(std::make_shared<Linear>(), {x, weight, bias});
+}
+
+Tensor add(const Tensor& a, const Tensor& b) { return Function::apply(std::make_shared<Add>(), {a, b}); }
+
+Tensor reshape(const Tensor& x, const Shape& shape) { return Function::apply(std::make_shared<Reshape>(shape), {x}); }
+
+CrossEntropyResult cross_entropy(const Tensor& logits, const Tensor& labels) {
+  const auto function = std::make_shared<CrossEntropy>();
+  const Tensor loss = Function::apply(function, {logits, labels});
+  return {loss, std::move(function->losses), std::move(function->correct)};
+}
+
+}  // namespace engine
