@@ -22,11 +22,12 @@ Image read_image(const std::filesystem::path& path);
 void write_png(const std::filesystem::path& path, const Image& image);
 
 // Resizes (in_height, in_width, 3) to (out_height, out_width, 3), once for many images of the same size. Separable,
-// horizontal first, with a triangle filter as Pillow's BILINEAR: bilinear interpolation when enlarging; when shrinking
-// the triangle is as wide as two output pixels, so every input pixel counts (plain bilinear would skip pixels and
-// alias). Pixel centres lie at half integers, edges are not extended: taps outside are left out and the rest
-// renormalised. All arithmetic is in integers, so the result is the same on every machine. Throws std::invalid_argument
-// for a size below 1.
+// horizontal first, with a triangle filter: bilinear interpolation when enlarging; when shrinking the triangle is as
+// wide as two output pixels, so every input pixel counts (plain bilinear would skip pixels and alias). Pixel centres
+// lie at half integers; at the edges, taps outside are left out and the rest renormalised. These are the bytes of
+// Pillow's resize with BILINEAR (where that goes vertically first, as newer versions sometimes do, some differ by 1).
+// All arithmetic is in integers, so the result is the same on every machine. Throws std::invalid_argument for a size
+// below 1.
 class Resizer {
  public:
   Resizer(int in_height, int in_width, int out_height, int out_width);
