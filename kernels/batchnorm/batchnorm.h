@@ -19,6 +19,11 @@ struct BatchNormShape {
   int channels;
 };
 
+// Throws where the unbiased variance does not exist.
+inline void check_training(const BatchNormShape& s) {
+  if (s.rows < 2) throw Error("batchnorm: training needs at least 2 values per channel, and there is 1");
+}
+
 struct BatchNorm {
   static constexpr const char* operation = "batchnorm";
   const char* name;

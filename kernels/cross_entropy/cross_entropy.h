@@ -4,8 +4,8 @@
 //   dz[n,k] = (softmax(z[n])[k] - [k = label[n]]) / N                        (the gradient of mean_loss)
 //   correct[n] = 1 where argmax_k z[n,k] (the first of equals) is label[n], else 0
 //
-// A NaN in a row makes that row's loss, and so mean_loss, NaN. Labels must lie in [0, classes): data sets check theirs
-// when they are read.
+// A NaN in a row makes that row's loss, and so mean_loss, NaN, and its answer not correct. Labels must lie in [0,
+// classes): data sets check theirs when they are read.
 #pragma once
 
 #include "kernels/common/table.h"

@@ -1,0 +1,17 @@
+#include "kernels/adam/adam.h"
+#include "kernels/common/target.h"
+
+namespace kernels {
+
+namespace KERNEL_TARGET {
+extern const Adam adam_naive;
+}
+
+template <>
+std::span<const Adam> rows<Adam, KERNEL_TARGET::target>() {
+  using namespace KERNEL_TARGET;
+  static const Adam table[] = {adam_naive};
+  return table;
+}
+
+}  // namespace kernels

@@ -1,0 +1,17 @@
+#include "kernels/add/add.h"
+#include "kernels/common/target.h"
+
+namespace kernels {
+
+namespace KERNEL_TARGET {
+extern const Add add_naive;
+}
+
+template <>
+std::span<const Add> rows<Add, KERNEL_TARGET::target>() {
+  using namespace KERNEL_TARGET;
+  static const Add table[] = {add_naive};
+  return table;
+}
+
+}  // namespace kernels

@@ -1,0 +1,17 @@
+#include "kernels/batchnorm/batchnorm.h"
+#include "kernels/common/target.h"
+
+namespace kernels {
+
+namespace KERNEL_TARGET {
+extern const BatchNorm batchnorm_naive;
+}
+
+template <>
+std::span<const BatchNorm> rows<BatchNorm, KERNEL_TARGET::target>() {
+  using namespace KERNEL_TARGET;
+  static const BatchNorm table[] = {batchnorm_naive};
+  return table;
+}
+
+}  // namespace kernels

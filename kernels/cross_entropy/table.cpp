@@ -1,0 +1,17 @@
+#include "kernels/common/target.h"
+#include "kernels/cross_entropy/cross_entropy.h"
+
+namespace kernels {
+
+namespace KERNEL_TARGET {
+extern const CrossEntropy cross_entropy_naive;
+}
+
+template <>
+std::span<const CrossEntropy> rows<CrossEntropy, KERNEL_TARGET::target>() {
+  using namespace KERNEL_TARGET;
+  static const CrossEntropy table[] = {cross_entropy_naive};
+  return table;
+}
+
+}  // namespace kernels

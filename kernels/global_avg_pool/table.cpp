@@ -1,0 +1,17 @@
+#include "kernels/common/target.h"
+#include "kernels/global_avg_pool/global_avg_pool.h"
+
+namespace kernels {
+
+namespace KERNEL_TARGET {
+extern const GlobalAvgPool global_avg_pool_naive;
+}
+
+template <>
+std::span<const GlobalAvgPool> rows<GlobalAvgPool, KERNEL_TARGET::target>() {
+  using namespace KERNEL_TARGET;
+  static const GlobalAvgPool table[] = {global_avg_pool_naive};
+  return table;
+}
+
+}  // namespace kernels
