@@ -15,7 +15,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
-#include <functional>
 #include <memory>
 #include <new>
 #include <stdexcept>
@@ -33,6 +32,7 @@ constinit thread_local uint3 threadIdx = {};
 constinit thread_local uint3 blockIdx = {};
 constinit thread_local dim3 blockDim = {};
 constinit thread_local dim3 gridDim = {};
+constinit thread_local detail::Running detail::running = {};
 
 namespace detail {
 namespace {
@@ -47,24 +47,26 @@ struct KernelError : std::runtime_error {
 
 class Worker {
  public:
-  Worker() { set_natural_order(); }
+  Worker() {
+    set_natural_order();
+    for (unsigned i = 0; i < most_threads; ++i) lanes_[i].id = static_cast<int>(i % 32);
+  }
   std::string run(const Launch& launch, std::uint64_t block);
 
-  int barrier(const char* name, int predicate);
-  std::uint64_t collective(const WarpOperation& operation, unsigned mask, std::uint64_t value, int source);
-  int lane() const { return static_cast<int>(current_ % 32); }
+  Turn arrive_at_barrier(const char* name, int predicate);
+  Turn arrive_at_warp_operation();
   void* shared() { return shared_.get(); }
-  bool running() const { return running_ != nullptr; }
+  bool busy() const { return running_ != nullptr; }
 
  private:
-  static void fiber_main(Transfer transfer);
+  static void fiber_main(boost::context::detail::transfer_t transfer);
   [[noreturn]] void run_threads();
   void run_current();
   void set_natural_order();
   void set_shape(dim3 block);
   void set_shared(std::size_t bytes);
   void set_all_ready();
-  void wait();
+  Turn next_turn();
   int next_ready();
   void make_current(int thread);
   Fiber* spare();
@@ -88,9 +90,8 @@ class Worker {
   bool ended_[most_threads];
   unsigned ended_count_ = 0;
 
-  unsigned arrived_ = 0;  // at the block barrier
-  int true_count_ = 0;    // predicates among them
-  int barrier_result_ = 0;
+  unsigned arrived_ = 0;                // at the block barrier
+  int true_count_ = 0;                  // predicates among them
   const char* barrier_name_ = nullptr;  // of the first to arrive
   bool barriers_differ_ = false;
   const char* waits_at_[most_threads] = {};  // the name of what a thread waits at, or null
@@ -98,7 +99,6 @@ class Worker {
   Lane lanes_[most_threads] = {};
   std::uint32_t lanes_waiting_[most_threads / 32] = {};
 
-  bool abandoned_ = false;
   std::string failure_;
 
   Fiber main_;                // the OS thread's own stack
@@ -174,7 +174,7 @@ std::string Worker::run(const Launch& launch, std::uint64_t block) {
   ended_count_ = 0;
   arrived_ = 0;
   true_count_ = 0;
-  abandoned_ = false;
+  running.abandoned = false;
   set_all_ready();
 
   make_current(next_ready());
@@ -193,7 +193,7 @@ Fiber* Worker::spare() {
   return fiber;
 }
 
-void Worker::fiber_main(Transfer transfer) {
+void Worker::fiber_main(boost::context::detail::transfer_t transfer) {
   arrive(transfer, nullptr);
   worker->run_threads();
 }
@@ -203,7 +203,6 @@ void Worker::run_threads() {
   for (;;) {
     run_current();
     fiber_[current_] = nullptr;
-    waits_at_[current_] = nullptr;
     ended_[current_] = true;
     ++ended_count_;
     int next = next_ready();
@@ -253,6 +252,8 @@ inline int Worker::next_ready() {
 inline void Worker::make_current(int thread) {
   current_ = static_cast<unsigned>(thread);
   threadIdx = index_[thread];
+  running.lane = &lanes_[thread];
+  waits_at_[thread] = nullptr;
 }
 
 inline void Worker::make_ready(unsigned thread) {
@@ -260,29 +261,26 @@ inline void Worker::make_ready(unsigned thread) {
   ready_[position / 32] |= 1u << position % 32;
 }
 
-// The running thread gives way to the next that can run, and returns when it has been made ready and its turn has come.
-inline void Worker::wait() {
+// The running thread has to wait: who goes on? It returns from its switch when it has been made ready and is next.
+inline Turn Worker::next_turn() {
   int next = next_ready();
   if (next < 0) [[unlikely]] {
     report_deadlock();
     next = next_ready();
   }
-  if (static_cast<unsigned>(next) != current_) {
-    Fiber* self = running_;
-    fiber_[current_] = self;
-    make_current(next);
-    running_ = fiber_[current_] != nullptr ? fiber_[current_] : spare();
-    switch_fiber(*self, *running_);
-  }
-  if (abandoned_) [[unlikely]]
-    throw Abandoned();
+  Fiber* self = running_;
+  unsigned before = current_;
+  make_current(next);
+  if (current_ == before) return {self, nullptr};
+  fiber_[before] = self;
+  running_ = fiber_[current_] != nullptr ? fiber_[current_] : spare();
+  return {self, running_};
 }
 
-int Worker::barrier(const char* name, int predicate) {
-  if (abandoned_) [[unlikely]]
+Turn Worker::arrive_at_barrier(const char* name, int predicate) {
+  if (running.abandoned) [[unlikely]]
     throw Abandoned();
-  unsigned self = current_;
-  waits_at_[self] = name;
+  waits_at_[current_] = name;
   if (arrived_ == 0) {
     barriers_differ_ = false;
     barrier_name_ = name;
@@ -291,52 +289,47 @@ int Worker::barrier(const char* name, int predicate) {
   }
   true_count_ += predicate != 0;
   if (++arrived_ == threads_ && !barriers_differ_) {
-    barrier_result_ = true_count_;
+    running.barrier_result = true_count_;
     arrived_ = 0;
     true_count_ = 0;
     set_all_ready();
   }
-  wait();
-  waits_at_[self] = nullptr;
-  return barrier_result_;
+  return next_turn();
 }
 
-std::uint64_t Worker::collective(const WarpOperation& operation, unsigned mask, std::uint64_t value, int source) {
-  if (abandoned_) [[unlikely]]
+Turn Worker::arrive_at_warp_operation() {
+  if (running.abandoned) [[unlikely]]
     throw Abandoned();
-  unsigned self = current_, warp = self / 32, bit = 1u << self % 32;
-  if ((mask & bit) == 0) throw KernelError(outside_mask(operation.name, mask));
-  if (warp == words_ - 1 && threads_ % 32 != 0) mask &= (1u << threads_ % 32) - 1;
-
+  unsigned warp = current_ / 32, bit = 1u << current_ % 32;
   Lane* lanes = lanes_ + warp * 32;
-  Lane& lane = lanes[self % 32];
-  lane = {value, 0, source, mask, &operation};
+  Lane& lane = *running.lane;
+  if ((lane.mask & bit) == 0) throw KernelError(outside_mask(lane.operation->name, lane.mask));
+  if (warp == words_ - 1 && threads_ % 32 != 0) lane.mask &= (1u << threads_ % 32) - 1;
+
   std::uint32_t& waiting = lanes_waiting_[warp];
   waiting |= bit;
-  bool all_here = (waiting & mask) == mask;
+  bool all_here = (waiting & lane.mask) == lane.mask;
   if (all_here) {
-    for (unsigned rest = mask; rest != 0; rest &= rest - 1) {
+    for (unsigned rest = lane.mask; rest != 0; rest &= rest - 1) {
       const Lane& other = lanes[std::countr_zero(rest)];
-      all_here &= other.operation == &operation && other.mask == mask;
+      all_here &= other.operation == lane.operation && other.mask == lane.mask;
     }
   }
-  if (all_here) {
-    operation.complete(lanes, mask);
-    waiting &= ~mask;
-    for (unsigned rest = mask & ~bit; rest != 0; rest &= rest - 1) {
-      make_ready(warp * 32 + static_cast<unsigned>(std::countr_zero(rest)));
-    }
-    return lane.result;
+  if (!all_here) {
+    waits_at_[current_] = lane.operation->name;
+    return next_turn();
   }
-  waits_at_[self] = operation.name;
-  wait();
-  waits_at_[self] = nullptr;
-  return lane.result;
+  lane.operation->complete(lanes, lane.mask);
+  waiting &= ~lane.mask;
+  for (unsigned rest = lane.mask & ~bit; rest != 0; rest &= rest - 1) {
+    make_ready(warp * 32 + static_cast<unsigned>(std::countr_zero(rest)));
+  }
+  return {nullptr, nullptr};
 }
 
 // Ends the block because of the running thread.
 void Worker::fail(const std::string& message) {
-  if (abandoned_) return;
+  if (running.abandoned) return;
   failure_ = failure_in_thread(*launch_, blockIdx, index_[current_], message);
   abandon_block();
 }
@@ -354,7 +347,7 @@ void Worker::report_deadlock() {
 
 // Threads that have not started never will; the suspended ones are resumed to unwind.
 void Worker::abandon_block() {
-  abandoned_ = true;
+  running.abandoned = true;
   std::memset(ready_, 0, sizeof ready_);
   std::memset(lanes_waiting_, 0, sizeof lanes_waiting_);
   for (unsigned i = 0; i < threads_; ++i) {
@@ -369,106 +362,11 @@ void Worker::abandon_block() {
 
 }  // namespace
 
-// ---- the rest is warp operations ----
+Turn arrive_at_barrier(const char* name, int predicate) { return worker->arrive_at_barrier(name, predicate); }
+Turn arrive_at_warp_operation() { return worker->arrive_at_warp_operation(); }
+void unwind() { throw Abandoned(); }
 
-namespace {
-
-// Applies f to the values of the lanes in mask, and gives all of them the result.
-template <class F>
-void reduce(Lane* lanes, unsigned mask, F f) {
-  std::uint64_t result = lanes[std::countr_zero(mask)].value;
-  for (unsigned rest = mask & (mask - 1); rest != 0; rest &= rest - 1) {
-    result = f(result, lanes[std::countr_zero(rest)].value);
-  }
-  for (unsigned rest = mask; rest != 0; rest &= rest - 1) lanes[std::countr_zero(rest)].result = result;
-}
-
-void complete_shuffle(Lane* lanes, unsigned mask) {
-  for (unsigned rest = mask; rest != 0; rest &= rest - 1) {
-    Lane& lane = lanes[std::countr_zero(rest)];
-    bool named = (mask >> lane.source & 1) != 0;
-    lane.result = named ? lanes[lane.source].value : ~std::uint64_t{0};
-  }
-}
-
-// The bit mask of the lanes whose predicate holds.
-void complete_ballot(Lane* lanes, unsigned mask) {
-  for (unsigned rest = mask; rest != 0; rest &= rest - 1) {
-    int i = std::countr_zero(rest);
-    lanes[i].value = lanes[i].value != 0 ? 1u << i : 0;
-  }
-  reduce(lanes, mask, [](std::uint64_t a, std::uint64_t b) { return a | b; });
-}
-
-void complete_match_any(Lane* lanes, unsigned mask) {
-  for (unsigned rest = mask; rest != 0; rest &= rest - 1) {
-    Lane& lane = lanes[std::countr_zero(rest)];
-    unsigned same = 0;
-    for (unsigned others = mask; others != 0; others &= others - 1) {
-      int i = std::countr_zero(others);
-      if (lanes[i].value == lane.value) same |= 1u << i;
-    }
-    lane.result = same;
-  }
-}
-
-void complete_match_all(Lane* lanes, unsigned mask) {
-  std::uint64_t first = lanes[std::countr_zero(mask)].value;
-  bool same = true;
-  for (unsigned rest = mask; rest != 0; rest &= rest - 1) same &= lanes[std::countr_zero(rest)].value == first;
-  for (unsigned rest = mask; rest != 0; rest &= rest - 1) lanes[std::countr_zero(rest)].result = same ? mask : 0;
-}
-
-void complete_nothing(Lane*, unsigned) {}
-
-template <class T, class F>
-constexpr auto reduction(F) {
-  return [](Lane* lanes, unsigned mask) {
-    reduce(lanes, mask, [](std::uint64_t a, std::uint64_t b) {
-      return static_cast<std::uint64_t>(static_cast<std::uint32_t>(F()(static_cast<T>(a), static_cast<T>(b))));
-    });
-  };
-}
-
-constexpr auto smaller = [](auto a, auto b) { return b < a ? b : a; };
-constexpr auto larger = [](auto a, auto b) { return b > a ? b : a; };
-
-const WarpOperation syncwarp_operation = {"__syncwarp", complete_nothing};
-
-unsigned as_unsigned(const WarpOperation& operation, unsigned mask, unsigned value) {
-  return static_cast<unsigned>(warp_collective(operation, mask, value));
-}
-int as_int(const WarpOperation& operation, unsigned mask, int value) {
-  return static_cast<int>(as_unsigned(operation, mask, static_cast<unsigned>(value)));
-}
-
-}  // namespace
-
-constinit const WarpOperation shuffle_operation = {"__shfl_sync", complete_shuffle};
-constinit const WarpOperation shuffle_up_operation = {"__shfl_up_sync", complete_shuffle};
-constinit const WarpOperation shuffle_down_operation = {"__shfl_down_sync", complete_shuffle};
-constinit const WarpOperation shuffle_xor_operation = {"__shfl_xor_sync", complete_shuffle};
-constinit const WarpOperation ballot_operation = {"__ballot_sync", complete_ballot};
-constinit const WarpOperation any_operation = {"__any_sync", complete_ballot};
-constinit const WarpOperation all_operation = {"__all_sync", complete_ballot};
-constinit const WarpOperation match_any_operation = {"__match_any_sync", complete_match_any};
-constinit const WarpOperation match_all_operation = {"__match_all_sync", complete_match_all};
-constinit const WarpOperation add_operation = {"__reduce_add_sync", reduction<unsigned>(std::plus<>())};
-constinit const WarpOperation and_operation = {"__reduce_and_sync", reduction<unsigned>(std::bit_and<>())};
-constinit const WarpOperation or_operation = {"__reduce_or_sync", reduction<unsigned>(std::bit_or<>())};
-constinit const WarpOperation xor_operation = {"__reduce_xor_sync", reduction<unsigned>(std::bit_xor<>())};
-constinit const WarpOperation min_operation = {"__reduce_min_sync", reduction<unsigned>(smaller)};
-constinit const WarpOperation max_operation = {"__reduce_max_sync", reduction<unsigned>(larger)};
-constinit const WarpOperation signed_min_operation = {"__reduce_min_sync", reduction<int>(smaller)};
-constinit const WarpOperation signed_max_operation = {"__reduce_max_sync", reduction<int>(larger)};
-
-std::uint64_t warp_collective(const WarpOperation& operation, unsigned mask, std::uint64_t value, int source) {
-  return worker->collective(operation, mask, value, source);
-}
-
-int lane_id() { return worker->lane(); }
-
-bool inside_kernel() { return worker != nullptr && worker->running(); }
+bool inside_kernel() { return worker != nullptr && worker->busy(); }
 
 std::string run_block(const Launch& launch, std::uint64_t block) {
   thread_local std::unique_ptr<Worker> own;
@@ -481,33 +379,8 @@ std::string run_block(const Launch& launch, std::uint64_t block) {
 
 }  // namespace detail
 
-using namespace detail;
+void __trap() { throw detail::KernelError("__trap()"); }
 
-void __syncthreads() { worker->barrier("__syncthreads", 0); }
-int __syncthreads_count(int predicate) { return worker->barrier("__syncthreads_count", predicate); }
-int __syncthreads_or(int predicate) { return worker->barrier("__syncthreads_or", predicate) != 0; }
-int __syncthreads_and(int predicate) { return worker->barrier("__syncthreads_and", predicate == 0) == 0; }
-
-void __syncwarp(unsigned mask) { warp_collective(syncwarp_operation, mask, 0); }
-unsigned __ballot_sync(unsigned mask, int predicate) {
-  return static_cast<unsigned>(warp_collective(ballot_operation, mask, predicate != 0));
-}
-int __any_sync(unsigned mask, int predicate) { return warp_collective(any_operation, mask, predicate != 0) != 0; }
-int __all_sync(unsigned mask, int predicate) { return warp_collective(all_operation, mask, predicate == 0) == 0; }
-unsigned __activemask() { return 1u << lane_id(); }
-
-unsigned __reduce_add_sync(unsigned mask, unsigned value) { return as_unsigned(add_operation, mask, value); }
-unsigned __reduce_min_sync(unsigned mask, unsigned value) { return as_unsigned(min_operation, mask, value); }
-unsigned __reduce_max_sync(unsigned mask, unsigned value) { return as_unsigned(max_operation, mask, value); }
-unsigned __reduce_and_sync(unsigned mask, unsigned value) { return as_unsigned(and_operation, mask, value); }
-unsigned __reduce_or_sync(unsigned mask, unsigned value) { return as_unsigned(or_operation, mask, value); }
-unsigned __reduce_xor_sync(unsigned mask, unsigned value) { return as_unsigned(xor_operation, mask, value); }
-int __reduce_add_sync(unsigned mask, int value) { return as_int(add_operation, mask, value); }
-int __reduce_min_sync(unsigned mask, int value) { return as_int(signed_min_operation, mask, value); }
-int __reduce_max_sync(unsigned mask, int value) { return as_int(signed_max_operation, mask, value); }
-
-void __trap() { throw KernelError("__trap()"); }
-
-void* dynamic_shared_memory() { return worker->shared(); }
+void* dynamic_shared_memory() { return detail::worker->shared(); }
 
 }  // namespace simt

@@ -1,5 +1,9 @@
 #include "fiber.h"
 
+#ifdef SIMT_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -37,7 +41,7 @@ constexpr std::size_t stagger = 320, staggers = 12;
 
 }  // namespace
 
-PooledFiber::PooledFiber(void (*entry)(Transfer)) {
+PooledFiber::PooledFiber(Entry entry) {
   auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   mapping_bytes_ = page + stack_size() + page;  // guard, stack, room for the stagger
   mapping_ = mmap(nullptr, mapping_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
