@@ -1,0 +1,93 @@
+// Idea: a thread computes 8 × 8 outputs in registers, so that a value read from shared memory serves eight
+// multiply-adds instead of one, and all loads are of 16 bytes (kernels/common/product.h). It should lift the limit from
+// the bandwidth of shared memory to the arithmetic. One product serves the three passes, which differ in how their
+// operands lie in memory. The weight gradient has few outputs and a long sum: its rows are split over blocks that each
+// write a partial sum, and a second kernel adds those in order.
+#include <limits>
+
+#include "kernels/common/product.h"
+#include "kernels/pointwise_conv/pointwise_conv.h"
+
+namespace kernels::KERNEL_TARGET {
+
+// y = x · wᵀ
+template <int columns>
+__global__ __launch_bounds__(product_threads<columns>,
+                             product_blocks<columns>) void pointwise_conv_register_tile_forward(int64_t rows, int in,
+                                                                                                int out, const float* x,
+                                                                                                const float* w,
+                                                                                                float* y,
+                                                                                                bool aligned) {
+  product_block<Contiguous::k, Contiguous::k, columns>({x, in}, {w, in}, y, rows, out, 0, in, aligned);
+}
+
+// dx = dy · w
+template <int columns>
+__global__ __launch_bounds__(product_threads<columns>,
+                             product_blocks<columns>) void pointwise_conv_register_tile_backward_data(int64_t rows,
+                                                                                                      int in, int out,
+                                                                                                      const float* dy,
+                                                                                                      const float* w,
+                                                                                                      float* dx,
+                                                                                                      bool aligned) {
+  product_block<Contiguous::k, Contiguous::row, columns>({dy, out}, {w, in}, dx, rows, in, 0, out, aligned);
+}
+
+// dw = dyᵀ · x, summed over rows [blockIdx.y · length, … + length) into part blockIdx.y of `parts`
+template <int columns>
+__global__ __launch_bounds__(
+    product_threads<columns>,
+    product_blocks<columns>) void pointwise_conv_register_tile_backward_weight(int rows, int in, int out,
+                                                                               const float* x, const float* dy,
+                                                                               float* parts,  // (splits, Cout, Cin)
+                                                                               int length, bool aligned) {
+  const int begin = static_cast<int>(blockIdx.y) * length, end = length < rows - begin ? begin + length : rows;
+  product_block<Contiguous::row, Contiguous::row, columns>({dy, out}, {x, in}, parts + blockIdx.y * (int64_t{out} * in),
+                                                           out, in, begin, end, aligned);
+}
+
+__global__ void pointwise_conv_register_tile_add_parts(int64_t count, int splits,
+                                                       const float* parts,  // (splits, count)
+                                                       float* dw,           // (count)
+                                                       bool aligned) {
+  add_parts(count, splits, parts, dw, aligned);
+}
+
+extern const PointwiseConv pointwise_conv_register_tile = {
+    .name = "register_tile",
+    .idea = "8 × 8 outputs a thread in registers, 16-byte loads, split sums for the weight gradient",
+    .provider = Provider::native,
+    .supports = [](const PointwiseConvShape& s) { return s.rows <= std::numeric_limits<int>::max(); },
+    .workspace = [](const PointwiseConvShape& s) -> size_t {
+      return product_workspace(s.out_channels, s.in_channels, static_cast<int>(s.rows));
+    },
+    .forward =
+        [](Context& context, const PointwiseConvShape& s, const float* x, const float* w, float* y) {
+          launch_product(context, pointwise_conv_register_tile_forward<product_narrow>,
+                         pointwise_conv_register_tile_forward<product_wide>, s.rows, s.out_channels, 1, s.rows,
+                         s.in_channels, s.out_channels, x, w, y,
+                         all_aligned({x, w, y}, {s.in_channels, s.out_channels}));
+        },
+    .backward_data =
+        [](Context& context, const PointwiseConvShape& s, const float* dy, const float* w, float* dx) {
+          launch_product(context, pointwise_conv_register_tile_backward_data<product_narrow>,
+                         pointwise_conv_register_tile_backward_data<product_wide>, s.rows, s.in_channels, 1, s.rows,
+                         s.in_channels, s.out_channels, dy, w, dx,
+                         all_aligned({dy, w, dx}, {s.in_channels, s.out_channels}));
+        },
+    .backward_weight =
+        [](Context& context, const PointwiseConvShape& s, const float* x, const float* dy, float* dw) {
+          const int64_t count = int64_t{s.out_channels} * s.in_channels;
+          const Split split = product_split(s.out_channels, s.in_channels, static_cast<int>(s.rows));
+          float* parts = split.count == 1 ? dw : static_cast<float*>(context.workspace);
+          launch_product(context, pointwise_conv_register_tile_backward_weight<product_narrow>,
+                         pointwise_conv_register_tile_backward_weight<product_wide>, s.out_channels, s.in_channels,
+                         split.count, s.rows, s.in_channels, s.out_channels, x, dy, parts, split.length,
+                         all_aligned({x, dy, parts}, {s.in_channels, s.out_channels}));
+          if (split.count > 1)
+            launch(context, pointwise_conv_register_tile_add_parts, ceil_div(count, 4 * 256), 256, 0, count,
+                   split.count, parts, dw, all_aligned({parts, dw}, {count}));
+        },
+};
+
+}  // namespace kernels::KERNEL_TARGET
