@@ -231,12 +231,12 @@ TEST_CASE("impossible networks and metadata are refused") {
   refused({1, 32, 2'000'000'000});
   const auto good = to_metadata({0.5, 64, 3});
   CHECK(from_metadata(good, "file").resolution == 64);
-  for (const auto& [key, bad] : std::map<std::string, std::string>{{"width", "wide"},
-                                                                   {"width", "0.5x"},
-                                                                   {"resolution", "99999999999999999999"},
-                                                                   {"classes", ""},
-                                                                   {"classes", "-1"},
-                                                                   {"model", "resnet"}}) {
+  for (const auto& [key, bad] : std::vector<std::pair<std::string, std::string>>{{"width", "wide"},
+                                                                                 {"width", "0.5x"},
+                                                                                 {"resolution", "99999999999999999999"},
+                                                                                 {"classes", ""},
+                                                                                 {"classes", "-1"},
+                                                                                 {"model", "resnet"}}) {
     CAPTURE(key, bad);
     auto metadata = good;
     metadata[key] = bad;
