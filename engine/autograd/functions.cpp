@@ -21,9 +21,9 @@ namespace {
 constexpr int64_t any = -1;  // in an expected shape
 
 std::string pattern_to_string(const Shape& pattern) {
-  std::vector<std::string> words;
-  for (const int64_t size : pattern) words.push_back(size == any ? "*" : std::to_string(size));
-  return fmt::format("({})", fmt::join(words, ", "));
+  std::string text;
+  for (const int64_t size : pattern) text += (text.empty() ? "" : ", ") + (size == any ? "*" : std::to_string(size));
+  return "(" + text + ")";
 }
 
 // Throws unless t is a float32 tensor of the expected shape.

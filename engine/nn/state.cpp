@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 
 #include "engine/error.h"
@@ -13,8 +14,8 @@ namespace {
 void append(std::string& message, const char* what, const std::vector<std::string>& items) {
   constexpr size_t shown = 5;
   if (items.empty()) return;
-  message += fmt::format("{}{}: {}", message.empty() ? "" : "; ", what,
-                         fmt::join(items.begin(), items.begin() + std::min(items.size(), shown), ", "));
+  message += fmt::format("{}{}: {}", message.empty() ? "" : "; ", what, items[0]);
+  for (size_t i = 1; i < std::min(items.size(), shown); ++i) message += ", " + items[i];
   if (items.size() > shown) message += fmt::format(" and {} more", items.size() - shown);
 }
 

@@ -34,7 +34,11 @@ int64_t count(const Shape& shape) {
   return product;
 }
 
-std::string to_string(const Shape& shape) { return fmt::format("({})", fmt::join(shape, ", ")); }
+std::string to_string(const Shape& shape) {
+  std::string text;
+  for (const int64_t size : shape) text += (text.empty() ? "" : ", ") + std::to_string(size);
+  return "(" + text + ")";
+}
 
 size_t size_of(DType dtype) { return dtype == DType::uint8 ? 1 : 4; }
 

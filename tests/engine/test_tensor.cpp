@@ -1,0 +1,116 @@
+#include "engine/device/run.h"
+#include "engine/tensor/tensor.h"
+#include "kernels/relu6/relu6.h"
+#include "support.h"
+
+using namespace engine;
+
+TEST_CASE("tensors hold what was written, in each type", "[tensor]") {
+  if (!test::device_present()) return;
+  const std::vector<float> floats = {1, -2, 3.5f, 4, 5, 6};
+  const Tensor t = Tensor::from_host(floats, {2, 3}, test::device());
+  CHECK(t.shape() == Shape{2, 3});
+  CHECK(t.count() == 6);
+  CHECK(t.bytes() == 24);
+  CHECK(t.size(1) == 3);
+  CHECK(t.dtype() == DType::float32);
+  CHECK(t.to_host<float>() == floats);
+  CHECK(Tensor::from_host<int32_t>({-7}, {1}, test::device()).item<int32_t>() == -7);
+  CHECK(Tensor::from_host<uint8_t>({0, 255}, {2}, test::device()).to_host<uint8_t>() == std::vector<uint8_t>{0, 255});
+  CHECK(Tensor::zeros({3}, test::device()).to_host<float>() == std::vector<float>(3));
+
+  Tensor filled = Tensor::empty({2, 2}, test::device(), DType::int32);
+  filled.fill(-3);
+  CHECK(filled.to_host<int32_t>() == std::vector<int32_t>(4, -3));
+  filled.fill(0);
+  CHECK(filled.to_host<int32_t>() == std::vector<int32_t>(4, 0));
+}
+
+TEST_CASE("a tensor is a handle, a view shares its memory, a copy does not", "[tensor]") {
+  if (!test::device_present()) return;
+  Tensor t = Tensor::from_host<float>({1, 2, 3, 4}, {2, 2}, test::device());
+  Tensor same = t, view = t.view({4, 1}), copy = t.copy_to(test::device());
+  same.fill(9);
+  CHECK(t.to_host<float>() == std::vector<float>(4, 9));
+  CHECK(view.to_host<float>() == std::vector<float>(4, 9));
+  CHECK(copy.to_host<float>() == std::vector<float>{1, 2, 3, 4});
+  CHECK(view.shares_memory_with(t));
+  CHECK_FALSE(copy.shares_memory_with(t));
+  t.copy_from(copy);
+  CHECK(view.to_host<float>() == std::vector<float>{1, 2, 3, 4});
+}
+
+TEST_CASE("a tensor of no elements", "[tensor]") {
+  if (!test::device_present()) return;
+  Tensor t = Tensor::zeros({0, 5}, test::device());
+  t.fill(1);
+  CHECK(t.count() == 0);
+  CHECK(t.to_host<float>().empty());
+  CHECK(t.data() == nullptr);
+}
+
+TEST_CASE("misuse of a tensor says what and with which shapes", "[tensor]") {
+  if (!test::device_present()) return;
+  Tensor t = Tensor::zeros({2, 3}, test::device());
+  test::check_message(test::message_of([&] { t.data<int32_t>(); }), {"float32 (2, 3)", "int32"});
+  test::check_message(test::message_of([&] { t.item<float>(); }), {"(2, 3)"});
+  test::check_message(test::message_of([&] { t.size(2); }), {"(2, 3)", "no dimension 2", "engine/tensor/tensor.cpp:"});
+  test::check_message(test::message_of([&] { t.view({4}); }), {"(2, 3)", "(4)"});
+  test::check_message(test::message_of([&] {
+                        t.copy_from(Tensor::zeros({3, 2}, test::device()));
+                      }),
+                      {"(2, 3)", "(3, 2)"});
+  test::check_message(test::message_of([&] { t.write<float>(std::vector<float>(5)); }), {"5 values", "(2, 3)"});
+  test::check_message(test::message_of([&] { Tensor().shape(); }), {"undefined tensor"});
+  test::check_message(test::message_of([&] { Tensor::empty({-1, 2}, test::device()); }), {"(-1, 2)", "negative"});
+  test::check_message(test::message_of([&] { Tensor::empty({INT64_MAX, 2}, test::device()); }), {"too many elements"});
+  Tensor ints = Tensor::zeros({2}, test::device(), DType::int32);
+  test::check_message(test::message_of([&] { ints.set_requires_grad(true); }), {"int32 (2)", "cannot have a gradient"});
+}
+
+TEST_CASE("words for devices", "[device]") {
+  CHECK(parse_device("cpu") == DeviceType::cpu);
+  CHECK(parse_device("auto") == best_device());
+  test::check_message(test::message_of<InputError>([] { parse_device("gpu"); }), {"\"gpu\"", "auto, cpu, cuda"});
+  if (best_device() == DeviceType::cpu) {
+    test::check_message(test::message_of<InputError>([] { parse_device("cuda"); }), {"device cuda", "cpu works"});
+    test::check_message(test::message_of<InputError>([] { device(DeviceType::cuda); }), {"device cuda", "cpu works"});
+  }
+}
+
+TEST_CASE("events time, and graphs replay, what lies on the device's stream", "[device]") {
+  if (!test::device_present()) return;
+  Device& d = device(test::device());
+  Tensor x = Tensor::from_host<float>({-1, 3, 7}, {3}, test::device()), y = Tensor::zeros({3}, test::device());
+  const auto work = [&] { run(d, &kernels::Relu6::forward, kernels::Relu6Shape{3}, x.data<float>(), y.data<float>()); };
+  work();
+  Graph graph(d, work);
+  x.write<float>(std::vector<float>{1, 2, -3});
+  Event start(d), end(d);
+  start.record();
+  graph.launch();
+  end.record();
+  CHECK(end.milliseconds_since(start) >= 0);
+  CHECK(y.to_host<float>() == std::vector<float>{1, 2, 0});
+  x.write<float>(std::vector<float>{9, 9, 9});
+  graph.launch();
+  CHECK(y.to_host<float>() == std::vector<float>{6, 6, 6});
+
+  // A capture that fails leaves the stream usable.
+  const auto failing = [&] {
+    work();
+    throw Error("test", "on purpose");
+  };
+  test::check_message(test::message_of([&] { Graph(d, failing); }), {"on purpose"});
+  work();
+  CHECK(y.to_host<float>() == std::vector<float>{6, 6, 6});
+}
+
+TEST_CASE("a kernel that cannot be launched says operation, row and shape", "[device]") {
+  if (!test::device_present()) return;
+  Tensor x = Tensor::zeros({1}, test::device());
+  const auto launch = [&] {  // a grid of no blocks
+    run(device(test::device()), &kernels::Relu6::forward, kernels::Relu6Shape{0}, x.data<float>(), x.data<float>());
+  };
+  test::check_message(test::message_of(launch), {"relu6=", "0 elements", to_string(test::device())});
+}
