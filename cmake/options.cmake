@@ -3,6 +3,9 @@ add_library(options INTERFACE)
 target_compile_options(options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror -Wno-unknown-pragmas>
   $<$<COMPILE_LANGUAGE:CUDA>:--Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror,-Wno-unknown-pragmas -lineinfo>)
+# Neither changes a result: math functions do not set errno, and no one reads the floating-point exception flags, so that
+# loops with sqrtf or float comparisons vectorise.
+target_compile_options(options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fno-math-errno -fno-trapping-math>)
 if(MOBILENET_NATIVE)
   target_compile_options(options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-march=native>)
 endif()
