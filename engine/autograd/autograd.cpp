@@ -38,7 +38,10 @@ NoGrad::~NoGrad() { recording = before_; }
 bool is_unit_seed(const Tensor& t) { return t.shares_memory_with(unit_seed(t.device())); }
 
 Tensor Function::apply(std::shared_ptr<Function> function, const std::vector<Tensor>& inputs) {
-  Tensor y = function->forward(inputs);
+  // Without history, so that what a function keeps does not keep the functions before it alive.
+  std::vector<Tensor> plain;
+  for (const Tensor& x : inputs) plain.push_back(x.view(x.shape()));
+  Tensor y = function->forward(plain);
   bool wanted = false;
   for (const Tensor& x : inputs) wanted |= x.requires_grad();
   if (!wanted || !grad_enabled()) return y;

@@ -32,7 +32,8 @@ class Function {
   virtual ~Function() = default;
   virtual const char* name() const = 0;
 
-  // Computes the output. Keeps what backward needs in members, but not the output itself (that would be a cycle).
+  // Computes the output. Keeps what backward needs in members, but not the output itself (that would be a cycle). The
+  // inputs come without history: nothing that forward does is recorded.
   virtual Tensor forward(const std::vector<Tensor>& inputs) = 0;
 
   // dy has the output's shape. Writes the gradients of those inputs for which dx.wanted(i), and spares the work for

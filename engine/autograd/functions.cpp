@@ -286,9 +286,11 @@ struct Reshape : Function {
 };
 
 struct CrossEntropy : Function {
+  bool gradient_wanted;
   Tensor losses, correct;
-  Tensor dlogits;  // (N, K), undefined where nobody will want it
+  Tensor dlogits;  // (N, K)
 
+  explicit CrossEntropy(bool gradient_wanted) : gradient_wanted(gradient_wanted) {}
   const char* name() const override { return "cross_entropy"; }
 
   Tensor forward(const std::vector<Tensor>& in) override {
@@ -302,7 +304,7 @@ struct CrossEntropy : Function {
     losses = Tensor::empty({s.batch}, logits.device());
     correct = Tensor::empty({s.batch}, logits.device(), DType::int32);
     const Tensor loss = Tensor::empty({1}, logits.device());
-    if (grad_enabled() && logits.requires_grad()) dlogits = Tensor::empty(logits.shape(), logits.device());
+    if (gradient_wanted) dlogits = Tensor::empty(logits.shape(), logits.device());
     run(device(logits.device()), &kernels::CrossEntropy::forward_backward, s, logits.data<float>(),
         labels.data<int32_t>(), losses.data<float>(), correct.data<int32_t>(), loss.data<float>(),
         dlogits.defined() ? dlogits.data<float>() : nullptr);
@@ -351,7 +353,7 @@ Tensor add(const Tensor& a, const Tensor& b) { return Function::apply(std::make_
 Tensor reshape(const Tensor& x, const Shape& shape) { return Function::apply(std::make_shared<Reshape>(shape), {x}); }
 
 CrossEntropyResult cross_entropy(const Tensor& logits, const Tensor& labels) {
-  const auto function = std::make_shared<CrossEntropy>();
+  const auto function = std::make_shared<CrossEntropy>(grad_enabled() && logits.requires_grad());
   const Tensor loss = Function::apply(function, {logits, labels});
   return {loss, std::move(function->losses), std::move(function->correct)};
 }
