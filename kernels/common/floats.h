@@ -1,0 +1,77 @@
+// V neighbouring floats in registers, moved by one load or store: V = 4 is CUDA's 16 bytes, and V = 1 the path for
+// channels that 4 does not divide. A kernel that is a template over V is both.
+#pragma once
+
+#include "kernels/common/target.h"
+
+namespace kernels::KERNEL_TARGET {
+
+// load, store      V floats at p; for V = 4, p is 16-byte aligned
+// [k], sum()       one of them; their sum
+// add, multiply_add  += a; += a · b, element by element, or by one factor for all
+template <int V>
+struct Floats;
+
+template <>
+struct Floats<1> {
+  float v;
+  __device__ static __forceinline__ Floats zero() { return {0}; }
+  template <class F>
+  __device__ static __forceinline__ Floats each(F f) {  // f(i) is component i
+    return {f(0)};
+  }
+  __device__ static __forceinline__ Floats load(const float* p) { return {*p}; }
+  __device__ __forceinline__ void store(float* p) const { *p = v; }
+  __device__ __forceinline__ float operator[](int) const { return v; }
+  __device__ __forceinline__ float sum() const { return v; }
+  __device__ __forceinline__ void add(const Floats& a) { v += a.v; }
+  __device__ __forceinline__ void subtract(const Floats& a) { v -= a.v; }
+  __device__ __forceinline__ void multiply_add(const Floats& a, const Floats& b) { v += a.v * b.v; }
+  __device__ __forceinline__ void multiply_add(float a, const Floats& b) { v += a * b.v; }
+};
+
+template <>
+struct Floats<4> {
+#ifdef __SIMT__
+  // g++ and clang keep their own vector type in one register, where they may take a struct of four floats apart.
+  typedef float Vector __attribute__((vector_size(16)));
+  typedef Vector Memory __attribute__((may_alias));
+  Vector v;
+  static __forceinline__ Floats zero() {
+    return {Vector {}};
+  }
+  template <class F>
+  static __forceinline__ Floats each(F f) {
+    return {Vector {f(0), f(1), f(2), f(3)}};
+  }
+  static __forceinline__ Floats load(const float* p) { return {*reinterpret_cast<const Memory*>(p)}; }
+  __forceinline__ void store(float* p) const { *reinterpret_cast<Memory*>(p) = v; }
+  __forceinline__ float operator[](int k) const { return v[k]; }
+  __forceinline__ float sum() const { return (v[0] + v[1]) + (v[2] + v[3]); }
+  __forceinline__ void add(const Floats& a) { v += a.v; }
+  __forceinline__ void subtract(const Floats& a) { v -= a.v; }
+  __forceinline__ void multiply_add(const Floats& a, const Floats& b) { v += a.v * b.v; }
+  __forceinline__ void multiply_add(float a, const Floats& b) { v += a * b.v; }
+#else
+  float4 v;
+  __device__ static __forceinline__ Floats zero() { return {{0, 0, 0, 0}}; }
+  template <class F>
+  __device__ static __forceinline__ Floats each(F f) {
+    return {{f(0), f(1), f(2), f(3)}};
+  }
+  __device__ static __forceinline__ Floats load(const float* p) { return {*reinterpret_cast<const float4*>(p)}; }
+  __device__ __forceinline__ void store(float* p) const { *reinterpret_cast<float4*>(p) = v; }
+  __device__ __forceinline__ float operator[](int k) const { return k == 0 ? v.x : k == 1 ? v.y : k == 2 ? v.z : v.w; }
+  __device__ __forceinline__ float sum() const { return (v.x + v.y) + (v.z + v.w); }
+  __device__ __forceinline__ void add(const Floats& a) { v.x += a.v.x, v.y += a.v.y, v.z += a.v.z, v.w += a.v.w; }
+  __device__ __forceinline__ void subtract(const Floats& a) { v.x -= a.v.x, v.y -= a.v.y, v.z -= a.v.z, v.w -= a.v.w; }
+  __device__ __forceinline__ void multiply_add(const Floats& a, const Floats& b) {
+    v.x += a.v.x * b.v.x, v.y += a.v.y * b.v.y, v.z += a.v.z * b.v.z, v.w += a.v.w * b.v.w;
+  }
+  __device__ __forceinline__ void multiply_add(float a, const Floats& b) {
+    v.x += a * b.v.x, v.y += a * b.v.y, v.z += a * b.v.z, v.w += a * b.v.w;
+  }
+#endif
+};
+
+}  // namespace kernels::KERNEL_TARGET

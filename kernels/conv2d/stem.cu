@@ -1,0 +1,318 @@
+// Idea: few input channels (an image's three), so whole filters fit beside the sums. A block keeps the filters of 32
+// output channels in shared memory, transposed to [27][channel], and a thread keeps a strip of four pixels in
+// registers:
+//   forward          8 output channels of the strip: 8 · 4 sums, for two 16-byte loads of the filter and 4 pixels a tap
+//   backward_data    dx of the strip, summed over 4 output channels; the block adds its threads' sums over the others
+//   backward_weight  all 27 taps of 4 output channels, over some rows of dy; the block adds its threads' sums, a second
+//                    kernel the blocks', both in a fixed order and without atomics
+#include <algorithm>
+
+#include "kernels/common/floats.h"
+#include "kernels/common/slices.h"
+#include "kernels/conv2d/conv2d.h"
+
+namespace kernels::KERNEL_TARGET {
+
+namespace {
+
+constexpr int I = 3, taps = 9 * I;  // input channels; tap = (r · 3 + s) · I + i
+constexpr int T = 4;                // pixels of a strip
+constexpr int most_channels = 32;   // output channels of a block at a time
+constexpr int most_threads = 128;   // a block's; in backward_weight half of them
+constexpr int weight_threads = 64;
+constexpr int most_slices = 512;
+
+// 4 where 16-byte accesses to (…, Cout) arrays are possible, else 1.
+int vector_width(const Conv2dShape& shape, const void* array) {
+  return shape.out_channels % 4 == 0 && reinterpret_cast<uintptr_t>(array) % 16 == 0 ? 4 : 1;
+}
+
+// The filters of `channels` output channels from w on, transposed into shared memory, (taps, channels); zero for those
+// beyond the `valid` ones that exist. All threads of the block.
+__device__ __forceinline__ void load_filters(float* filters, const float* w, int channels, int valid) {
+  const int threads = blockDim.x * blockDim.y, thread = threadIdx.y * blockDim.x + threadIdx.x;
+  for (int k = thread; k < taps * channels; k += threads) {
+    const int o = k % channels, tap = k / channels;
+    filters[k] = o < valid ? w[static_cast<int64_t>(o) * taps + tap] : 0;
+  }
+}
+
+// The N pixels of a row of x from column `first` on, all input channels; zero outside columns 0 … width - 1.
+template <int N>
+__device__ __forceinline__ void load_pixels(float (&pixels)[N][I], const float* row, int first, int width) {
+#pragma unroll
+  for (int k = 0; k < N; ++k) {
+    const bool inside = first + k >= 0 && first + k < width;
+#pragma unroll
+    for (int i = 0; i < I; ++i) pixels[k][i] = inside ? row[(first + k) * I + i] : 0;
+  }
+}
+
+// The same for V channels of a row with `channels` of them.
+template <int V, int N>
+__device__ __forceinline__ void load_row(Floats<V> (&pixels)[N], const float* row, int first, int width, int channels) {
+#pragma unroll
+  for (int k = 0; k < N; ++k) {
+    const int j = first + k;
+    pixels[k] = j >= 0 && j < width ? Floats<V>::load(row + j * channels) : Floats<V>::zero();
+  }
+}
+
+// Writes the first of four channels, as many as exist. vector: all or none of them do, and `to` is 16-byte aligned.
+__device__ __forceinline__ void store(float* to, const Floats<4>& four, int exist, bool vector) {
+  if (vector) {
+    if (exist > 0) four.store(to);
+    return;
+  }
+#pragma unroll
+  for (int k = 0; k < 4; ++k)
+    if (k < exist) to[k] = four[k];
+}
+
+}  // namespace
+
+// blockIdx: (strips, output channels); blockDim: (groups, lanes). Group g computes channels 4g … 4g + 3 of the block's
+// first half and the same of its second half, so that neighbouring threads write without a gap.
+template <int S>
+__global__ void __launch_bounds__(most_threads)
+    conv2d_stem_forward(Conv2dShape shape, bool vector, const float* __restrict__ x, const float* __restrict__ w,
+                        float* __restrict__ y) {
+  __shared__ __align__(16) float filters[taps * most_channels];
+  const int H = shape.height, W = shape.width, P = (H - 1) / S + 1, Q = (W - 1) / S + 1, O = shape.out_channels;
+  const int groups = blockDim.x, channels = groups * 8;
+  const int first_channel = blockIdx.y * channels;
+  load_filters(filters, w + static_cast<int64_t>(first_channel) * taps, channels, O - first_channel);
+  __syncthreads();
+
+  const unsigned strips = (Q + T - 1) / T, strip = blockIdx.x * blockDim.y + threadIdx.y, row = strip / strips;
+  const int64_t n = row / P;
+  if (n >= shape.batch) return;
+  const int q = strip % strips * T, p = row % P;
+  Floats<4> low[T], high[T];
+#pragma unroll
+  for (int t = 0; t < T; ++t) low[t] = high[t] = Floats<4>::zero();
+  for (int r = 0; r < 3; ++r) {
+    const int h = p * S + r - 1;
+    if (h < 0 || h >= H) continue;
+    float pixels[(T - 1) * S + 3][I];
+    load_pixels(pixels, x + (n * H + h) * W * I, q * S - 1, W);
+    const float* filter = filters + r * 3 * I * channels + threadIdx.x * 4;
+#pragma unroll
+    for (int s = 0; s < 3; ++s)
+#pragma unroll
+      for (int i = 0; i < I; ++i) {
+        const auto w_low = Floats<4>::load(filter + (s * I + i) * channels);
+        const auto w_high = Floats<4>::load(filter + (s * I + i) * channels + channels / 2);
+#pragma unroll
+        for (int t = 0; t < T; ++t) {
+          low[t].multiply_add(pixels[t * S + s][i], w_low);
+          high[t].multiply_add(pixels[t * S + s][i], w_high);
+        }
+      }
+  }
+  const int o = first_channel + threadIdx.x * 4;
+  y += (static_cast<int64_t>(row) * Q + q) * O + o;
+#pragma unroll
+  for (int t = 0; t < T; ++t) {
+    if (q + t >= Q) break;
+    store(y + t * O, low[t], O - o, vector);
+    store(y + t * O + channels / 2, high[t], O - o - channels / 2, vector);
+  }
+}
+
+// blockDim: (groups, lanes); a lane computes a strip, its groups share the output channels.
+template <int V, int S>
+__global__ void __launch_bounds__(most_threads)
+    conv2d_stem_backward_data(Conv2dShape shape, const float* __restrict__ dy, const float* __restrict__ w,
+                              float* __restrict__ dx) {
+  __shared__ __align__(16) float filters[taps * most_channels];
+  __shared__ float shared[most_threads * T * I];
+  const int H = shape.height, W = shape.width, P = (H - 1) / S + 1, Q = (W - 1) / S + 1, O = shape.out_channels;
+  const int groups = blockDim.x, lanes = blockDim.y, channels = groups * V;
+  const unsigned strips = (W + T - 1) / T, strip = blockIdx.x * lanes + threadIdx.y, row = strip / strips;
+  const int64_t n = row / H;
+  const bool outside = n >= shape.batch;
+  const int v = strip % strips * T, h = row % H;
+
+  Floats<V> sums[T][I];
+#pragma unroll
+  for (int t = 0; t < T; ++t)
+#pragma unroll
+    for (int i = 0; i < I; ++i) sums[t][i] = Floats<V>::zero();
+  for (int first_channel = 0; first_channel < O; first_channel += channels) {
+    __syncthreads();  // all threads are done with the filters
+    load_filters(filters, w + static_cast<int64_t>(first_channel) * taps, channels, O - first_channel);
+    __syncthreads();
+    const int o = first_channel + threadIdx.x * V;
+    if (outside || o >= O) continue;
+    for (int r = 0; r < 3; ++r) {
+      const int up = h + 1 - r, p = up / S;  // up = p · S, where there is such a row of dy
+      if (up < 0 || up % S != 0 || p >= P) continue;
+      // From the column of dy that meets pixel 0 through the last tap.
+      constexpr int N = S == 1 ? T + 2 : T / 2 + 1, before = S == 1 ? 1 : 0;
+      Floats<V> pixels[N];
+      load_row(pixels, dy + (n * P + p) * Q * O + o, v / S - before, Q, O);
+      const float* filter = filters + r * 3 * I * channels + threadIdx.x * V;
+#pragma unroll
+      for (int s = 0; s < 3; ++s)
+#pragma unroll
+        for (int i = 0; i < I; ++i) {
+          const auto tap = Floats<V>::load(filter + (s * I + i) * channels);
+#pragma unroll
+          for (int t = 0; t < T; ++t)  // v is a multiple of T, so of S
+            if ((t + 1 - s) % S == 0) sums[t][i].multiply_add(pixels[(t + 1 - s) / S + before], tap);
+        }
+    }
+  }
+
+  // shared: (lanes, T · I, groups)
+#pragma unroll
+  for (int t = 0; t < T; ++t)
+#pragma unroll
+    for (int i = 0; i < I; ++i) shared[(threadIdx.y * T * I + t * I + i) * groups + threadIdx.x] = sums[t][i].sum();
+  __syncthreads();
+  if (outside) return;
+  dx += (static_cast<int64_t>(row) * W + v) * I;
+  for (int k = threadIdx.x; k < T * I && v + k / I < W; k += groups) {
+    float sum = 0;
+    for (int g = 0; g < groups; ++g) sum += shared[(threadIdx.y * T * I + k) * groups + g];
+    dx[k] = sum;
+  }
+}
+
+// partial: (slices, O, 27). blockIdx: (output channels, slice); blockDim: (groups, lanes). A group is V output
+// channels; a lane adds rows_a_lane rows of dy.
+template <int V, int S>
+__global__ void __launch_bounds__(weight_threads)
+    conv2d_stem_backward_weight(Conv2dShape shape, int rows_a_lane, const float* __restrict__ x,
+                                const float* __restrict__ dy, float* __restrict__ partial) {
+  __shared__ __align__(16) float shared[taps * weight_threads * V];  // (taps, threads, V)
+  const int H = shape.height, W = shape.width, P = (H - 1) / S + 1, Q = (W - 1) / S + 1, O = shape.out_channels;
+  const int groups = blockDim.x, lanes = blockDim.y;
+  const int o = (blockIdx.x * groups + threadIdx.x) * V;
+  const int64_t rows = static_cast<int64_t>(shape.batch) * P;
+
+  Floats<V> sums[3][3][I];
+#pragma unroll
+  for (int r = 0; r < 3; ++r)
+#pragma unroll
+    for (int s = 0; s < 3; ++s)
+#pragma unroll
+      for (int i = 0; i < I; ++i) sums[r][s][i] = Floats<V>::zero();
+  const int64_t slice_begin = static_cast<int64_t>(blockIdx.y) * rows_a_lane * lanes;
+  for (int turn = 0; turn < rows_a_lane; ++turn) {
+    const int64_t row = slice_begin + turn * lanes + threadIdx.y;  // n · P + p
+    if (row >= rows || o >= O) break;
+    const int64_t n = row / P;
+    const int p = row % P;
+    for (int q = 0; q < Q; q += T) {
+      Floats<V> gradients[T];
+      load_row(gradients, dy + row * Q * O + o, q, Q, O);
+#pragma unroll
+      for (int r = 0; r < 3; ++r) {
+        const int h = p * S + r - 1;
+        if (h < 0 || h >= H) continue;
+        float pixels[(T - 1) * S + 3][I];
+        load_pixels(pixels, x + (n * H + h) * W * I, q * S - 1, W);
+#pragma unroll
+        for (int s = 0; s < 3; ++s)
+#pragma unroll
+          for (int i = 0; i < I; ++i)
+#pragma unroll
+            for (int t = 0; t < T; ++t) sums[r][s][i].multiply_add(pixels[t * S + s][i], gradients[t]);
+      }
+    }
+  }
+
+#pragma unroll
+  for (int r = 0; r < 3; ++r)
+#pragma unroll
+    for (int s = 0; s < 3; ++s)
+#pragma unroll
+      for (int i = 0; i < I; ++i)
+        sums[r][s][i].store(shared + (((r * 3 + s) * I + i) * weight_threads + threadIdx.y * groups + threadIdx.x) * V);
+  __syncthreads();
+  if (o >= O) return;
+  for (int tap = threadIdx.y; tap < taps; tap += lanes) {
+    const float* from = shared + (tap * weight_threads + threadIdx.x) * V;
+    auto sum = Floats<V>::load(from);
+    for (int lane = 1; lane < lanes; ++lane) sum.add(Floats<V>::load(from + lane * groups * V));
+#pragma unroll
+    for (int k = 0; k < V; ++k) partial[(static_cast<int64_t>(blockIdx.y) * O + o + k) * taps + tap] = sum[k];
+  }
+}
+
+__global__ void conv2d_stem_add_slices(int64_t count, int slices, const float* __restrict__ partial,
+                                       float* __restrict__ dw) {
+  add_slices_block(count, slices, partial, dw);
+}
+
+namespace {
+
+// How backward_weight's work is cut; by the shape (and V) alone, so that the result has the same bits in every run.
+struct Split {
+  int groups, lanes, channel_blocks, rows_a_lane, slices;
+};
+
+Split split(const Conv2dShape& s, int V) {
+  Split result;
+  result.groups = std::min<int>(ceil_div(s.out_channels, V), most_channels / V);
+  result.lanes = weight_threads / result.groups;
+  result.channel_blocks = ceil_div(s.out_channels, result.groups * V);
+  const int64_t rows = int64_t{s.batch} * s.out_height();
+  result.rows_a_lane = std::max(ceil_div(32, s.out_width()), ceil_div(rows, int64_t{most_slices} * result.lanes));
+  result.slices = ceil_div(rows, int64_t{result.rows_a_lane} * result.lanes);
+  return result;
+}
+
+}  // namespace
+
+extern const Conv2d conv2d_stem = {
+    .name = "stem",
+    .idea = "three input channels: filters in shared memory, several pixels and output channels a thread",
+    .provider = Provider::native,
+    // Strip numbers fit into 32 bits.
+    .supports =
+        [](const Conv2dShape& s) {
+          return s.in_channels == I && int64_t{s.batch} * s.height * ceil_div(s.width, T) < (int64_t{1} << 31);
+        },
+    .workspace = [](const Conv2dShape& s) -> size_t {
+      return sizeof(float) * taps * s.out_channels * std::max(split(s, 1).slices, split(s, 4).slices);
+    },
+    .forward =
+        [](Context& context, const Conv2dShape& s, const float* x, const float* w, float* y) {
+          const int groups = std::min<int>(ceil_div(s.out_channels, 8), most_channels / 8);
+          const int lanes = most_threads / groups;
+          const int64_t strips = int64_t{s.batch} * s.out_height() * ceil_div(s.out_width(), T);
+          launch(context, s.stride == 1 ? conv2d_stem_forward<1> : conv2d_stem_forward<2>,
+                 dim3(ceil_div(strips, lanes), ceil_div(s.out_channels, groups * 8)), dim3(groups, lanes), 0, s,
+                 vector_width(s, y) == 4, x, w, y);
+        },
+    .backward_data =
+        [](Context& context, const Conv2dShape& s, const float* dy, const float* w, float* dx) {
+          const int V = vector_width(s, dy);
+          const int groups = std::min<int>(ceil_div(s.out_channels, V), most_channels / V);
+          const int lanes = most_threads / groups;
+          const int64_t strips = int64_t{s.batch} * s.height * ceil_div(s.width, T);
+          const auto kernel = s.stride == 1
+                                  ? (V == 4 ? conv2d_stem_backward_data<4, 1> : conv2d_stem_backward_data<1, 1>)
+                                  : (V == 4 ? conv2d_stem_backward_data<4, 2> : conv2d_stem_backward_data<1, 2>);
+          launch(context, kernel, ceil_div(strips, lanes), dim3(groups, lanes), 0, s, dy, w, dx);
+        },
+    .backward_weight =
+        [](Context& context, const Conv2dShape& s, const float* x, const float* dy, float* dw) {
+          const int V = vector_width(s, dy);
+          const Split cut = split(s, V);
+          float* partial = static_cast<float*>(context.workspace);
+          const auto kernel = s.stride == 1
+                                  ? (V == 4 ? conv2d_stem_backward_weight<4, 1> : conv2d_stem_backward_weight<1, 1>)
+                                  : (V == 4 ? conv2d_stem_backward_weight<4, 2> : conv2d_stem_backward_weight<1, 2>);
+          launch(context, kernel, dim3(cut.channel_blocks, cut.slices), dim3(cut.groups, cut.lanes), 0, s,
+                 cut.rows_a_lane, x, dy, partial);
+          const int64_t count = int64_t{s.out_channels} * taps;
+          launch(context, conv2d_stem_add_slices, ceil_div(count, slices_outputs), slices_block(cut.slices), 0, count,
+                 cut.slices, partial, dw);
+        },
+};
+
+}  // namespace kernels::KERNEL_TARGET

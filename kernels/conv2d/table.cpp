@@ -1,0 +1,17 @@
+#include "kernels/common/target.h"
+#include "kernels/conv2d/conv2d.h"
+
+namespace kernels {
+
+namespace KERNEL_TARGET {
+extern const Conv2d conv2d_naive, conv2d_stem;
+}
+
+template <>
+std::span<const Conv2d> rows<Conv2d, KERNEL_TARGET::target>() {
+  using namespace KERNEL_TARGET;
+  static const Conv2d table[] = {conv2d_naive, conv2d_stem};
+  return table;
+}
+
+}  // namespace kernels

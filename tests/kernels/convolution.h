@@ -1,0 +1,90 @@
+// What the tests of the convolutions (depthwise_conv, conv2d) share: a check a pass, and the references' own check.
+#pragma once
+
+#include "kernels/harness.h"
+
+namespace test {
+
+// An operation's references and the sizes of its arrays.
+template <class Shape>
+struct Convolution {
+  void (*forward)(const Shape&, const double* x, const double* w, double* y);
+  void (*backward_data)(const Shape&, const double* dy, const double* w, double* dx);
+  void (*backward_weight)(const Shape&, const double* x, const double* dy, double* dw);
+  int64_t (*inputs)(const Shape&);   // elements of x
+  int64_t (*outputs)(const Shape&);  // of y
+  int64_t (*weights)(const Shape&);  // of w
+};
+
+// Runs one pass of a row on random arrays a and b and compares its result with the reference. offset: all arrays start
+// so many floats behind an aligned address, as a view into a larger array may.
+template <class Row, class Pass, class Shape, class Reference>
+std::vector<std::vector<float>> check_pass(Pass Row::*pass, const Row& row, const Shape& s, Reference reference,
+                                           Random& random, int64_t count_a, int64_t count_b, int64_t count_result,
+                                           double terms, int offset) {
+  const std::vector<float> all_a = random.floats(offset + count_a), all_b = random.floats(offset + count_b);
+  const Array<float> device_a(all_a), device_b(all_b), device_result(offset + count_result);
+  (row.*pass)(context(row.workspace(s)), s, device_a + offset, device_b + offset, device_result + offset);
+  const std::vector<float> all = device_result.read(), result(all.begin() + offset, all.end());
+
+  const std::vector<float> a(all_a.begin() + offset, all_a.end()), b(all_b.begin() + offset, all_b.end());
+  std::vector<double> expected(count_result), magnitude(count_result);
+  reference(s, to_double(a).data(), to_double(b).data(), expected.data());
+  reference(s, absolute(a).data(), absolute(b).data(), magnitude.data());
+  check_sum(result, expected, magnitude, terms);
+  return {result};
+}
+
+// forward_terms, data_terms: the products that an element of y or dx is the sum of.
+template <class Row, class Shape>
+auto forward_check(const Convolution<Shape>& op, double (*forward_terms)(const Shape&), int offset = 0) {
+  return [=](const Row& row, const Shape& s, Random& random) {
+    return check_pass(&Row::forward, row, s, op.forward, random, op.inputs(s), op.weights(s), op.outputs(s),
+                      forward_terms(s), offset);
+  };
+}
+template <class Row, class Shape>
+auto backward_data_check(const Convolution<Shape>& op, double (*data_terms)(const Shape&), int offset = 0) {
+  return [=](const Row& row, const Shape& s, Random& random) {
+    return check_pass(&Row::backward_data, row, s, op.backward_data, random, op.outputs(s), op.weights(s), op.inputs(s),
+                      data_terms(s), offset);
+  };
+}
+template <class Row, class Shape>
+auto backward_weight_check(const Convolution<Shape>& op, int offset = 0) {
+  return [=](const Row& row, const Shape& s, Random& random) {
+    return check_pass(&Row::backward_weight, row, s, op.backward_weight, random, op.inputs(s), op.outputs(s),
+                      op.weights(s), double(s.batch) * s.out_height() * s.out_width(), offset);
+  };
+}
+
+// Finite differences of the references: with L = Σ g·y, L's derivative along a direction d of x is Σ d·dx, and along a
+// direction e of w Σ e·dw. y is linear in x and in w, so a central difference with a step of 1 is exact but for
+// double's rounding.
+template <class Shape>
+void check_gradients(const Convolution<Shape>& op, const Shape& s, Random& random) {
+  const auto draw = [&](int64_t n) { return to_double(random.floats(n)); };
+  const auto x = draw(op.inputs(s)), w = draw(op.weights(s)), g = draw(op.outputs(s));
+  const auto d = draw(op.inputs(s)), e = draw(op.weights(s));
+  const auto dot = [](const std::vector<double>& a, const std::vector<double>& b) {
+    double sum = 0;
+    for (size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
+    return sum;
+  };
+  const auto loss = [&](double step_x, double step_w) {
+    std::vector<double> moved_x = x, moved_w = w, y(g.size());
+    for (size_t i = 0; i < x.size(); ++i) moved_x[i] += step_x * d[i];
+    for (size_t i = 0; i < w.size(); ++i) moved_w[i] += step_w * e[i];
+    op.forward(s, moved_x.data(), moved_w.data(), y.data());
+    return dot(g, y);
+  };
+  std::vector<double> dx(x.size()), dw(w.size());
+  op.backward_data(s, g.data(), w.data(), dx.data());
+  op.backward_weight(s, x.data(), g.data(), dw.data());
+  // A derivative is a sum of fewer than 9·|y|·|w| products, each at most 1 in size.
+  const double rounding = 1e-15 * (10 + std::sqrt(9.0 * g.size() * w.size()));
+  CHECK(std::fabs((loss(1, 0) - loss(-1, 0)) / 2 - dot(d, dx)) < rounding);
+  CHECK(std::fabs((loss(0, 1) - loss(0, -1)) / 2 - dot(e, dw)) < rounding);
+}
+
+}  // namespace test

@@ -1,0 +1,77 @@
+#include "kernels/conv2d/conv2d.h"
+#include "kernels/convolution.h"
+
+using kernels::Conv2d, kernels::Conv2dShape;
+namespace reference = kernels::reference;
+
+namespace {
+
+// batch, height, width, in_channels, out_channels, stride; many of them have the stem's three input channels
+const std::vector<Conv2dShape> awkward = {
+    {1, 1, 1, 1, 1, 1},  {1, 1, 1, 3, 1, 2},   {1, 1, 2, 3, 3, 1},  {1, 2, 1, 3, 5, 2},   {1, 2, 2, 3, 7, 1},
+    {2, 2, 2, 3, 17, 2}, {1, 3, 3, 3, 31, 2},  {1, 3, 4, 3, 33, 1}, {2, 6, 6, 3, 24, 2},  {2, 6, 6, 24, 24, 2},
+    {1, 5, 7, 3, 8, 2},  {1, 7, 5, 3, 16, 1},  {3, 4, 4, 3, 32, 1}, {1, 4, 4, 2, 12, 2},  {1, 9, 1, 3, 4, 2},
+    {1, 1, 9, 3, 4, 1},  {1, 8, 15, 3, 20, 2}, {1, 15, 8, 5, 4, 1}, {1, 11, 13, 3, 6, 2}, {2, 3, 5, 3, 132, 1},
+    {1, 5, 3, 3, 68, 2}, {1, 4, 5, 17, 3, 1},  {4, 8, 8, 3, 32, 2}};
+
+Conv2dShape draw(test::Random& random) {
+  const int in = random.one_of({1, 2, 3, 3, 3, 3, 4, 8}), out = random.one_of({1, 3, 4, 8, 9, 16, 24, 40});
+  return {random.between(1, 3), random.between(1, 14), random.between(1, 14), in, out, random.between(1, 2)};
+}
+
+const test::Convolution<Conv2dShape> op = {
+    reference::conv2d_forward,
+    reference::conv2d_backward_data,
+    reference::conv2d_backward_weight,
+    [](const Conv2dShape& s) { return int64_t{s.batch} * s.height * s.width * s.in_channels; },
+    [](const Conv2dShape& s) { return int64_t{s.batch} * s.out_height() * s.out_width() * s.out_channels; },
+    [](const Conv2dShape& s) { return int64_t{s.out_channels} * 9 * s.in_channels; }};
+double forward_terms(const Conv2dShape& s) { return 9.0 * s.in_channels; }
+double data_terms(const Conv2dShape& s) { return 9.0 * s.out_channels; }
+
+}  // namespace
+
+TEST_CASE("conv2d forward", "[conv2d]") {
+  test::for_each_case(&Conv2d::forward, awkward, 40, draw, test::forward_check<Conv2d>(op, forward_terms));
+}
+
+TEST_CASE("conv2d backward_data", "[conv2d]") {
+  test::for_each_case(&Conv2d::backward_data, awkward, 40, draw, test::backward_data_check<Conv2d>(op, data_terms));
+}
+
+TEST_CASE("conv2d backward_weight", "[conv2d]") {
+  // Also sums so long that every lane, turn and slice of a split has work.
+  std::vector<Conv2dShape> shapes = awkward;
+  shapes.insert(shapes.end(), {{60, 10, 9, 3, 32, 1}, {130, 9, 6, 3, 5, 2}, {20, 30, 32, 3, 32, 1}});
+  test::for_each_case(&Conv2d::backward_weight, shapes, 40, draw, test::backward_weight_check<Conv2d>(op));
+}
+
+TEST_CASE("conv2d of arrays at odd addresses", "[conv2d]") {
+  const std::vector<Conv2dShape> shapes = {{2, 5, 6, 3, 8, 2}, {1, 4, 4, 3, 32, 1}};
+  const int offset = 1;
+  test::for_each_case(&Conv2d::forward, shapes, 0, draw, test::forward_check<Conv2d>(op, forward_terms, offset));
+  test::for_each_case(&Conv2d::backward_data, shapes, 0, draw,
+                      test::backward_data_check<Conv2d>(op, data_terms, offset));
+  test::for_each_case(&Conv2d::backward_weight, shapes, 0, draw, test::backward_weight_check<Conv2d>(op, offset));
+}
+
+// By hand: the filter is not flipped, one pixel of zeros surrounds the image, and channels are where the header says.
+TEST_CASE("conv2d reference on a small image", "[conv2d]") {
+  // (1, 2, 2, 2): pixels (1, 10) (2, 20) (3, 30) (4, 40)
+  const std::vector<double> x = {1, 10, 2, 20, 3, 30, 4, 40};
+  // (2, 3, 3, 2): output channel 0 takes channel 1 of the pixel up left, output channel 1 channel 0 of the one itself
+  std::vector<double> w(2 * 9 * 2), y(2 * 2 * 2);
+  w[((0 * 3 + 0) * 3 + 0) * 2 + 1] = 1;
+  w[((1 * 3 + 1) * 3 + 1) * 2 + 0] = 1;
+  reference::conv2d_forward({1, 2, 2, 2, 2, 1}, x.data(), w.data(), y.data());
+  CHECK(y == std::vector<double>{0, 1, 0, 2, 0, 3, 10, 4});
+}
+
+TEST_CASE("conv2d reference agrees with finite differences", "[conv2d]") {
+  test::Random random{1};
+  for (const Conv2dShape& s : awkward) {
+    INFO(s.batch << "x" << s.height << "x" << s.width << "x" << s.in_channels << "x" << s.out_channels << " stride "
+                 << s.stride);
+    test::check_gradients(op, s, random);
+  }
+}
