@@ -12,8 +12,10 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <type_traits>
 
 #include "kernels/common/float8.h"
+#include "kernels/common/floats.h"
 #include "kernels/common/launch.h"
 
 namespace kernels::KERNEL_TARGET {
@@ -41,21 +43,23 @@ inline int64_t product_tiles(int64_t m, int64_t n) {
   return ceil_div(m, product_rows) * ceil_div(n, product_columns(n));
 }
 
-// Launches narrow or wide, the two instances of one kernel, one block a tile and part.
-template <class Kernel, class... A>
-void launch_product(const Context& context, Kernel narrow, Kernel wide, int64_t m, int64_t n, int parts,
-                    A&&... arguments) {
-  const bool is_narrow = product_columns(n) == product_narrow;
-  launch(context, is_narrow ? narrow : wide, dim3(product_tiles(m, n), parts),
-         is_narrow ? product_threads<product_narrow> : product_threads<product_wide>, 0, arguments...);
-}
-
 // True where 16-byte accesses may be used: all pointers and all distances between lines are multiples of 16 bytes.
 inline bool all_aligned(std::initializer_list<const float*> pointers, std::initializer_list<int64_t> strides) {
   bool aligned = true;
   for (const float* p : pointers) aligned = aligned && reinterpret_cast<uintptr_t>(p) % 16 == 0;
   for (const int64_t stride : strides) aligned = aligned && stride % 4 == 0;
   return aligned;
+}
+
+// Calls with(columns, aligned), both known to the compiler, to launch one of a kernel's four instances.
+template <class With>
+void choose_product(int64_t n, bool aligned, With with) {
+  using Narrow = std::integral_constant<int, product_narrow>;
+  using Wide = std::integral_constant<int, product_wide>;
+  if (product_columns(n) == product_narrow)
+    aligned ? with(Narrow(), std::true_type()) : with(Narrow(), std::false_type());
+  else
+    aligned ? with(Wide(), std::true_type()) : with(Wide(), std::false_type());
 }
 
 // How a sum along k is split over blocks where the outputs alone are too few tiles to fill a GPU: `count` parts of
@@ -65,7 +69,7 @@ struct Split {
 };
 inline Split product_split(int64_t m, int64_t n, int k) {
   const int64_t wanted = std::min<int64_t>(ceil_div(256, product_tiles(m, n)), 128);
-  const int64_t count = std::max<int64_t>(std::min<int64_t>(wanted, k / (8 * product_depth)), 1);
+  const int64_t count = std::max<int64_t>(std::min<int64_t>(wanted, k / (4 * product_depth)), 1);
   const int64_t length = ceil_div(ceil_div(k, count), product_depth) * product_depth;
   return {static_cast<int>(ceil_div(k, length)), static_cast<int>(length)};
 }
@@ -81,16 +85,22 @@ inline size_t product_workspace(int64_t m, int64_t n, int k) {
 // four k each of one row, nor the loads of a warp meet in a bank.
 __device__ constexpr int swizzle(int k) { return k & 28; }
 
-// Four floats from p on, of which the first `valid` exist; zero for the others. aligned: p is 16-byte aligned.
-__device__ __forceinline__ float4 load_four(const float* p, int valid, bool aligned) {
-  if (aligned && valid >= 4) return *reinterpret_cast<const float4*>(p);
-  return {valid > 0 ? p[0] : 0, valid > 1 ? p[1] : 0, valid > 2 ? p[2] : 0, valid > 3 ? p[3] : 0};
+// Four floats from p on, of which the first `valid` exist; zero for the others. Aligned lines are whole groups of four.
+template <bool aligned>
+__device__ __forceinline__ float4 load_four(const float* p, int valid) {
+  if constexpr (aligned) {
+    if (valid > 0) return *reinterpret_cast<const float4*>(p);
+    return {0, 0, 0, 0};
+  } else {
+    return {valid > 0 ? p[0] : 0, valid > 1 ? p[1] : 0, valid > 2 ? p[2] : 0, valid > 3 ? p[3] : 0};
+  }
 }
 
 // Writes the first `valid` of them.
-__device__ __forceinline__ void store_four(float* p, int valid, bool aligned, float4 values) {
-  if (aligned && valid >= 4) {
-    *reinterpret_cast<float4*>(p) = values;
+template <bool aligned>
+__device__ __forceinline__ void store_four(float* p, int valid, float4 values) {
+  if constexpr (aligned) {
+    if (valid > 0) *reinterpret_cast<float4*>(p) = values;
   } else {
     if (valid > 0) p[0] = values.x;
     if (valid > 1) p[1] = values.y;
@@ -99,54 +109,67 @@ __device__ __forceinline__ void store_four(float* p, int valid, bool aligned, fl
   }
 }
 
-// Puts four neighbours in memory into a tile of R rows: those at (row, k), (row, k + 1) … or (row, k), (row + 1, k) ….
-template <Contiguous contiguous, int R>
-__device__ __forceinline__ void store_in_tile(float* tile, int row, int k, float4 values) {
-  float* to = tile + k * R + (row ^ swizzle(k));
-  if (contiguous == Contiguous::k)
-    to[0] = values.x, to[R] = values.y, to[2 * R] = values.z, to[3 * R] = values.w;
-  else
-    *reinterpret_cast<float4*>(to) = values;
-}
+// Brings one operand's tiles of R rows × product_depth into shared memory, one after the other along k. In memory a
+// tile is lines of neighbours, along k or along the rows; neighbouring threads take neighbouring groups of four of a
+// line.
+template <Contiguous contiguous, int R, int threads, bool aligned>
+struct TileLoader {
+  static constexpr bool along_k = contiguous == Contiguous::k;
+  static constexpr int groups = (along_k ? product_depth : R) / 4;  // in a line
+  static constexpr int lines = along_k ? R : product_depth;
+  static constexpr int step = threads / groups;                      // lines that the block loads at once
+  static constexpr int batch = lines / step < 8 ? lines / step : 8;  // loads before the first store waits for one
 
-// Brings a tile of R rows × product_depth into shared memory, zero where it hangs over the operand's end. `from` is the
-// tile's first element; `rows` and `depth` say how much of the operand is left from there.
-template <Contiguous contiguous, int R, int threads>
-__device__ __forceinline__ void load_tile(float* tile, Operand from, int rows, int depth, bool aligned) {
-  constexpr bool along_k = contiguous == Contiguous::k;
-  constexpr int width = (along_k ? product_depth : R) / 4;  // groups of four that lie side by side
-  constexpr int step = threads / width;                     // the block brings so many lines at once
-  constexpr int count = R * product_depth / 4 / threads;
-  constexpr int batch = count < 8 ? count : 8;  // loads that are under way before the first store waits for one
-  const int fast = static_cast<int>(threadIdx.x % width * 4), slow = static_cast<int>(threadIdx.x / width);
-  const float* p = from.data + static_cast<int64_t>(slow) * from.stride + fast;
-  if (aligned && rows >= R && depth >= product_depth) {
-    float4 values[batch];
-#pragma unroll
-    for (int first = 0; first < count; first += batch) {
-#pragma unroll
-      for (int i = 0; i < batch; ++i)
-        values[i] = *reinterpret_cast<const float4*>(p + static_cast<int64_t>((first + i) * step) * from.stride);
-#pragma unroll
-      for (int i = 0; i < batch; ++i) {
-        const int line = slow + (first + i) * step;
-        store_in_tile<contiguous, R>(tile, along_k ? line : fast, along_k ? fast : line, values[i]);
-      }
-    }
-  } else {
-    const int left = (along_k ? depth : rows) - fast, lines = along_k ? rows : depth;
-#pragma unroll 1
-    for (int line = slow; line < count * step; line += step, p += static_cast<int64_t>(step) * from.stride)
-      store_in_tile<contiguous, R>(tile, along_k ? line : fast, along_k ? fast : line,
-                                   load_four(p, line < lines ? left : 0, aligned));
+  const float* from;  // this thread's first group of the next tile
+  int stride;
+
+  __device__ static __forceinline__ int line() { return threadIdx.x / groups; }
+  __device__ static __forceinline__ int place() { return threadIdx.x % groups * 4; }
+
+  // The first tile begins at (row, k).
+  __device__ __forceinline__ TileLoader(Operand operand, int64_t row, int64_t k) : stride(operand.stride) {
+    from = operand.data + ((along_k ? row : k) + line()) * stride + (along_k ? k : row) + place();
   }
-}
+
+  // Loads a tile and moves on to the next. `rows` and `depth` say how much of the operand is left from the tile's
+  // start; beyond is zero.
+  __device__ __forceinline__ void load(float* tile, int rows, int depth) {
+    if (aligned && rows >= R && depth >= product_depth) {
+      float4 values[batch];
+#pragma unroll
+      for (int first = 0; first < lines; first += batch * step) {
+#pragma unroll
+        for (int i = 0; i < batch; ++i)
+          values[i] = *reinterpret_cast<const float4*>(from + static_cast<int64_t>(first + i * step) * stride);
+#pragma unroll
+        for (int i = 0; i < batch; ++i) store(tile, line() + first + i * step, values[i]);
+      }
+    } else {
+      const int left = (along_k ? depth : rows) - place(), lines_left = along_k ? rows : depth;
+      const float* p = from;
+#pragma unroll 1
+      for (int i = line(); i < lines; i += step, p += static_cast<int64_t>(step) * stride)
+        store(tile, i, load_four<aligned>(p, i < lines_left ? left : 0));
+    }
+    from += along_k ? product_depth : static_cast<int64_t>(product_depth) * stride;
+  }
+
+  // A group goes to one row, at k, k + 1, …, or to one k, at row, row + 1, ….
+  __device__ static __forceinline__ void store(float* tile, int line, float4 values) {
+    const int row = along_k ? line : place(), k = along_k ? place() : line;
+    float* to = tile + k * R + (row ^ swizzle(k));
+    if (along_k)
+      to[0] = values.x, to[R] = values.y, to[2 * R] = values.z, to[3 * R] = values.w;
+    else
+      *reinterpret_cast<float4*>(to) = values;
+  }
+};
 
 // The block's tile of C (blockIdx.x counts tiles, row by row of tiles), summed over k in [k_begin, k_end) in this
 // order. For a block of product_threads<columns>. `aligned`: as all_aligned says of A, B and C.
-template <Contiguous a_contiguous, Contiguous b_contiguous, int columns>
-__device__ __forceinline__ void product_block(Operand a, Operand b, float* c, int64_t m, int n, int k_begin, int k_end,
-                                              bool aligned) {
+template <Contiguous a_contiguous, Contiguous b_contiguous, int columns, bool aligned>
+__device__ __forceinline__ void product_block(Operand a, Operand b, float* c, int64_t m, int n, int k_begin,
+                                              int k_end) {
   __shared__ __align__(16) float a_tile[product_depth * product_rows];
   __shared__ __align__(16) float b_tile[product_depth * columns];
   constexpr int threads = product_threads<columns>;
@@ -162,12 +185,11 @@ __device__ __forceinline__ void product_block(Operand a, Operand b, float* c, in
 #pragma unroll
   for (int i = 0; i < 8; ++i) set_zero(sums[i]);
 
-  a.data += a_contiguous == Contiguous::k ? row * a.stride + k_begin : static_cast<int64_t>(k_begin) * a.stride + row;
-  b.data += static_cast<int64_t>(b_contiguous == Contiguous::k ? column : k_begin) * b.stride +
-            (b_contiguous == Contiguous::k ? k_begin : column);
+  TileLoader<a_contiguous, product_rows, threads, aligned> load_a(a, row, k_begin);
+  TileLoader<b_contiguous, columns, threads, aligned> load_b(b, column, k_begin);
   for (int depth = k_end - k_begin; depth > 0; depth -= product_depth) {
-    load_tile<a_contiguous, product_rows, threads>(a_tile, a, rows_left, depth, aligned);
-    load_tile<b_contiguous, columns, threads>(b_tile, b, columns_left, depth, aligned);
+    load_a.load(a_tile, rows_left, depth);
+    load_b.load(b_tile, columns_left, depth);
     __syncthreads();
     // What lies beyond the end is zero. Threads with no row to compute have nothing to multiply.
     const int steps = thread_row >= rows_left ? 0 : depth < product_depth ? depth : product_depth;
@@ -193,31 +215,27 @@ __device__ __forceinline__ void product_block(Operand a, Operand b, float* c, in
       }
     }
     __syncthreads();
-    a.data += a_contiguous == Contiguous::k ? product_depth : static_cast<int64_t>(product_depth) * a.stride;
-    b.data += b_contiguous == Contiguous::k ? product_depth : static_cast<int64_t>(product_depth) * b.stride;
   }
 
   float* to = c + (row + thread_row) * n + column + thread_column;
 #pragma unroll
   for (int i = 0; i < 8; ++i, to += n) {
     const int left = thread_row + i < rows_left ? columns_left - thread_column : 0;
-    store_four(to, left, aligned, {sums[i].v[0], sums[i].v[1], sums[i].v[2], sums[i].v[3]});
-    store_four(to + columns / 2, left - columns / 2, aligned, {sums[i].v[4], sums[i].v[5], sums[i].v[6], sums[i].v[7]});
+    const auto& sum = sums[i].v;
+    store_four<aligned>(to, left, {sum[0], sum[1], sum[2], sum[3]});
+    store_four<aligned>(to + columns / 2, left - columns / 2, {sum[4], sum[5], sum[6], sum[7]});
   }
 }
 
-// sum[i] = Σ_s parts[s · count + i], s ascending: the second pass of a split sum. Four neighbours a thread.
-__device__ __forceinline__ void add_parts(int64_t count, int splits, const float* parts, float* sum, bool aligned) {
-  const int64_t first = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * 4;
-  if (first >= count) return;
-  const int valid = count - first < 4 ? static_cast<int>(count - first) : 4;
-  float4 total = {0, 0, 0, 0};
+// sum[i] = Σ_s parts[s · count + i], s ascending: the second pass of a split sum. V neighbours a thread, 1 or 4.
+template <int V>
+__device__ __forceinline__ void add_parts(int64_t count, int splits, const float* parts, float* sum) {
+  const int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * V;
+  if (i >= count) return;
+  Floats<V> total = Floats<V>::zero();
 #pragma unroll 8
-  for (int s = 0; s < splits; ++s) {
-    const float4 part = load_four(parts + s * count + first, valid, aligned);
-    total.x += part.x, total.y += part.y, total.z += part.z, total.w += part.w;
-  }
-  store_four(sum + first, valid, aligned, total);
+  for (int s = 0; s < splits; ++s) total.add(Floats<V>::load(parts + s * count + i));
+  total.store(sum + i);
 }
 
 }  // namespace kernels::KERNEL_TARGET

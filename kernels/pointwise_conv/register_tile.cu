@@ -11,46 +11,81 @@
 namespace kernels::KERNEL_TARGET {
 
 // y = x · wᵀ
-template <int columns>
+template <int columns, bool aligned>
 __global__ __launch_bounds__(product_threads<columns>,
                              product_blocks<columns>) void pointwise_conv_register_tile_forward(int64_t rows, int in,
                                                                                                 int out, const float* x,
                                                                                                 const float* w,
-                                                                                                float* y,
-                                                                                                bool aligned) {
-  product_block<Contiguous::k, Contiguous::k, columns>({x, in}, {w, in}, y, rows, out, 0, in, aligned);
+                                                                                                float* y) {
+  product_block<Contiguous::k, Contiguous::k, columns, aligned>({x, in}, {w, in}, y, rows, out, 0, in);
 }
 
 // dx = dy · w
-template <int columns>
+template <int columns, bool aligned>
 __global__ __launch_bounds__(product_threads<columns>,
                              product_blocks<columns>) void pointwise_conv_register_tile_backward_data(int64_t rows,
                                                                                                       int in, int out,
                                                                                                       const float* dy,
                                                                                                       const float* w,
-                                                                                                      float* dx,
-                                                                                                      bool aligned) {
-  product_block<Contiguous::k, Contiguous::row, columns>({dy, out}, {w, in}, dx, rows, in, 0, out, aligned);
+                                                                                                      float* dx) {
+  product_block<Contiguous::k, Contiguous::row, columns, aligned>({dy, out}, {w, in}, dx, rows, in, 0, out);
 }
 
 // dw = dyᵀ · x, summed over rows [blockIdx.y · length, … + length) into part blockIdx.y of `parts`
-template <int columns>
+template <int columns, bool aligned>
 __global__ __launch_bounds__(
     product_threads<columns>,
     product_blocks<columns>) void pointwise_conv_register_tile_backward_weight(int rows, int in, int out,
                                                                                const float* x, const float* dy,
                                                                                float* parts,  // (splits, Cout, Cin)
-                                                                               int length, bool aligned) {
+                                                                               int length) {
   const int begin = static_cast<int>(blockIdx.y) * length, end = length < rows - begin ? begin + length : rows;
-  product_block<Contiguous::row, Contiguous::row, columns>({dy, out}, {x, in}, parts + blockIdx.y * (int64_t{out} * in),
-                                                           out, in, begin, end, aligned);
+  product_block<Contiguous::row, Contiguous::row, columns, aligned>(
+      {dy, out}, {x, in}, parts + blockIdx.y * (int64_t{out} * in), out, in, begin, end);
 }
 
-__global__ void pointwise_conv_register_tile_add_parts(int64_t count, int splits,
-                                                       const float* parts,  // (splits, count)
-                                                       float* dw,           // (count)
-                                                       bool aligned) {
-  add_parts(count, splits, parts, dw, aligned);
+// V neighbours a thread
+template <int V>
+__global__ __launch_bounds__(256) void pointwise_conv_register_tile_add_parts(int64_t count, int splits,
+                                                                              const float* parts,  // (splits, count)
+                                                                              float* dw) {         // (count)
+  add_parts<V>(count, splits, parts, dw);
+}
+
+static void register_tile_forward(Context& context, const PointwiseConvShape& s, const float* x, const float* w,
+                                  float* y) {
+  choose_product(
+      s.out_channels, all_aligned({x, w, y}, {s.in_channels, s.out_channels}), [&](auto columns, auto aligned) {
+        launch(context, pointwise_conv_register_tile_forward<columns, aligned>, product_tiles(s.rows, s.out_channels),
+               product_threads<columns>, 0, s.rows, s.in_channels, s.out_channels, x, w, y);
+      });
+}
+
+static void register_tile_backward_data(Context& context, const PointwiseConvShape& s, const float* dy, const float* w,
+                                        float* dx) {
+  choose_product(s.in_channels, all_aligned({dy, w, dx}, {s.in_channels, s.out_channels}),
+                 [&](auto columns, auto aligned) {
+                   launch(context, pointwise_conv_register_tile_backward_data<columns, aligned>,
+                          product_tiles(s.rows, s.in_channels), product_threads<columns>, 0, s.rows, s.in_channels,
+                          s.out_channels, dy, w, dx);
+                 });
+}
+
+static void register_tile_backward_weight(Context& context, const PointwiseConvShape& s, const float* x,
+                                          const float* dy, float* dw) {
+  const int64_t count = int64_t{s.out_channels} * s.in_channels;
+  const Split split = product_split(s.out_channels, s.in_channels, static_cast<int>(s.rows));
+  float* parts = split.count == 1 ? dw : static_cast<float*>(context.workspace);
+  choose_product(s.in_channels, all_aligned({x, dy, parts}, {s.in_channels, s.out_channels}),
+                 [&](auto columns, auto aligned) {
+                   launch(context, pointwise_conv_register_tile_backward_weight<columns, aligned>,
+                          dim3(product_tiles(s.out_channels, s.in_channels), split.count), product_threads<columns>, 0,
+                          s.rows, s.in_channels, s.out_channels, x, dy, parts, split.length);
+                 });
+  if (split.count == 1) return;
+  const bool four = all_aligned({parts, dw}, {count});
+  launch(context, four ? pointwise_conv_register_tile_add_parts<4> : pointwise_conv_register_tile_add_parts<1>,
+         ceil_div(count, four ? 4 * 256 : 256), 256, 0, count, split.count, parts, dw);
 }
 
 extern const PointwiseConv pointwise_conv_register_tile = {
@@ -61,33 +96,9 @@ extern const PointwiseConv pointwise_conv_register_tile = {
     .workspace = [](const PointwiseConvShape& s) -> size_t {
       return product_workspace(s.out_channels, s.in_channels, static_cast<int>(s.rows));
     },
-    .forward =
-        [](Context& context, const PointwiseConvShape& s, const float* x, const float* w, float* y) {
-          launch_product(context, pointwise_conv_register_tile_forward<product_narrow>,
-                         pointwise_conv_register_tile_forward<product_wide>, s.rows, s.out_channels, 1, s.rows,
-                         s.in_channels, s.out_channels, x, w, y,
-                         all_aligned({x, w, y}, {s.in_channels, s.out_channels}));
-        },
-    .backward_data =
-        [](Context& context, const PointwiseConvShape& s, const float* dy, const float* w, float* dx) {
-          launch_product(context, pointwise_conv_register_tile_backward_data<product_narrow>,
-                         pointwise_conv_register_tile_backward_data<product_wide>, s.rows, s.in_channels, 1, s.rows,
-                         s.in_channels, s.out_channels, dy, w, dx,
-                         all_aligned({dy, w, dx}, {s.in_channels, s.out_channels}));
-        },
-    .backward_weight =
-        [](Context& context, const PointwiseConvShape& s, const float* x, const float* dy, float* dw) {
-          const int64_t count = int64_t{s.out_channels} * s.in_channels;
-          const Split split = product_split(s.out_channels, s.in_channels, static_cast<int>(s.rows));
-          float* parts = split.count == 1 ? dw : static_cast<float*>(context.workspace);
-          launch_product(context, pointwise_conv_register_tile_backward_weight<product_narrow>,
-                         pointwise_conv_register_tile_backward_weight<product_wide>, s.out_channels, s.in_channels,
-                         split.count, s.rows, s.in_channels, s.out_channels, x, dy, parts, split.length,
-                         all_aligned({x, dy, parts}, {s.in_channels, s.out_channels}));
-          if (split.count > 1)
-            launch(context, pointwise_conv_register_tile_add_parts, ceil_div(count, 4 * 256), 256, 0, count,
-                   split.count, parts, dw, all_aligned({parts, dw}, {count}));
-        },
+    .forward = register_tile_forward,
+    .backward_data = register_tile_backward_data,
+    .backward_weight = register_tile_backward_weight,
 };
 
 }  // namespace kernels::KERNEL_TARGET

@@ -77,12 +77,12 @@ template <class Pass, class Run>
 void check_pass(Pass PointwiseConv::*pass, Run run) {
   test::for_each_case(pass, awkward, 8, draw,
                       [&](const PointwiseConv& row, const PointwiseConvShape& s, test::Random& random) {
-                        return std::vector{run(row, s, random, 0)};
+                        return std::vector<std::vector<float>>{run(row, s, random, 0)};
                       });
   // Channels that 16-byte accesses divide, in arrays that do not start at a multiple of 16 bytes: a part of a tensor.
-  test::for_each_case(pass, {{129, 40, 68}, {1024, 8, 16}}, 0, draw,
+  test::for_each_case(pass, std::vector<PointwiseConvShape>{{129, 40, 68}, {1024, 8, 16}}, 0, draw,
                       [&](const PointwiseConv& row, const PointwiseConvShape& s, test::Random& random) {
-                        return std::vector{run(row, s, random, 1)};
+                        return std::vector<std::vector<float>>{run(row, s, random, 1)};
                       });
 }
 
