@@ -1,0 +1,65 @@
+// mobilenet: trains, tests and uses MobileNetV1. `mobilenet --help` lists the subcommands.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <new>
+#include <vector>
+
+#include "build_info.h"
+#include "data/error.h"
+#include "engine/error.h"
+#include "tools/command.h"
+
+namespace {
+
+// A message in one line, whatever a file's name or CLI11 put into it.
+std::string one_line(std::string text) {
+  for (char& c : text)
+    if (c == '\n' || c == '\r') c = ' ';
+  return text;
+}
+
+int fail(int code, const std::string& command, const std::string& message) {
+  tools::print_message(fmt::format("mobilenet{}{}: {}", command.empty() ? "" : " ", command, one_line(message)));
+  return code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Trains MobileNetV1 and uses it, with kernels of its own for the GPU and the CPU.", "mobilenet");
+  app.set_version_flag("--version", tools::build::version);
+  app.require_subcommand(1);
+  std::vector<tools::Command> commands;
+  for (const auto add :
+       {tools::add_train, tools::add_eval, tools::add_predict, tools::add_summary, tools::add_data, tools::add_info})
+    commands.push_back(add(app));
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& help) {
+    return app.exit(help);  // --help and --version
+  } catch (const CLI::ParseError& error) {
+    const auto given = app.get_subcommands();
+    const std::string name = given.empty() ? "" : given.front()->get_name();
+    return fail(tools::exit_usage, name,
+                fmt::format("{} (see mobilenet {}{}--help)", error.what(), name, name.empty() ? "" : " "));
+  }
+
+  const auto chosen = std::find_if(commands.begin(), commands.end(), [](const auto& c) { return c.app->parsed(); });
+  const std::string command = chosen->app->get_name();
+  try {
+    return chosen->run();
+  } catch (const tools::UsageError& error) {
+    return fail(tools::exit_usage, command, error.what());
+  } catch (const engine::InputError& error) {
+    return fail(tools::exit_usage, command, error.what());
+  } catch (const data::Error& error) {
+    return fail(tools::exit_usage, command, error.what());
+  } catch (const std::bad_alloc&) {
+    return fail(tools::exit_failure, command, "out of memory");
+  } catch (const std::exception& error) {
+    return fail(tools::exit_failure, command, error.what());
+  }
+}
