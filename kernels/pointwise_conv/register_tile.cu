@@ -52,8 +52,7 @@ __global__ __launch_bounds__(256) void pointwise_conv_register_tile_add_parts(in
   add_parts<V>(count, splits, parts, dw);
 }
 
-static void register_tile_forward(Context& context, const PointwiseConvShape& s, const float* x, const float* w,
-                                  float* y) {
+static void forward(Context& context, const PointwiseConvShape& s, const float* x, const float* w, float* y) {
   choose_product(
       s.out_channels, all_aligned({x, w, y}, {s.in_channels, s.out_channels}), [&](auto columns, auto aligned) {
         launch(context, pointwise_conv_register_tile_forward<columns, aligned>, product_tiles(s.rows, s.out_channels),
@@ -61,8 +60,7 @@ static void register_tile_forward(Context& context, const PointwiseConvShape& s,
       });
 }
 
-static void register_tile_backward_data(Context& context, const PointwiseConvShape& s, const float* dy, const float* w,
-                                        float* dx) {
+static void backward_data(Context& context, const PointwiseConvShape& s, const float* dy, const float* w, float* dx) {
   choose_product(s.in_channels, all_aligned({dy, w, dx}, {s.in_channels, s.out_channels}),
                  [&](auto columns, auto aligned) {
                    launch(context, pointwise_conv_register_tile_backward_data<columns, aligned>,
@@ -71,8 +69,7 @@ static void register_tile_backward_data(Context& context, const PointwiseConvSha
                  });
 }
 
-static void register_tile_backward_weight(Context& context, const PointwiseConvShape& s, const float* x,
-                                          const float* dy, float* dw) {
+static void backward_weight(Context& context, const PointwiseConvShape& s, const float* x, const float* dy, float* dw) {
   const int64_t count = int64_t{s.out_channels} * s.in_channels;
   const Split split = product_split(s.out_channels, s.in_channels, static_cast<int>(s.rows));
   float* parts = split.count == 1 ? dw : static_cast<float*>(context.workspace);
@@ -96,9 +93,9 @@ extern const PointwiseConv pointwise_conv_register_tile = {
     .workspace = [](const PointwiseConvShape& s) -> size_t {
       return product_workspace(s.out_channels, s.in_channels, static_cast<int>(s.rows));
     },
-    .forward = register_tile_forward,
-    .backward_data = register_tile_backward_data,
-    .backward_weight = register_tile_backward_weight,
+    .forward = forward,
+    .backward_data = backward_data,
+    .backward_weight = backward_weight,
 };
 
 }  // namespace kernels::KERNEL_TARGET
