@@ -24,6 +24,9 @@ constexpr std::size_t standard_shared_bytes = 49152;  // without cudaFuncSetAttr
 // Runs block number `block`, counted with x fastest. Returns what went wrong, empty if nothing.
 std::string run_block(const Launch& launch, std::uint64_t block);
 
+// Makes an error with this text the last one of this OS thread; returns it.
+cudaError_t record(cudaError_t error, std::string message);
+
 // Whether the caller is a kernel.
 bool inside_kernel();
 

@@ -1,13 +1,17 @@
 // Error codes: names, texts, and the last error of an OS thread.
 
+#include <string>
 #include <utility>
 
+#include "block.h"
 #include "include/simt/runtime_api.h"
+#include "include/simt/simt.h"
 
 namespace simt {
 namespace {
 
 thread_local cudaError_t last_error = cudaSuccess;
+thread_local std::string last_message;
 
 struct ErrorText {
   cudaError_t error;
@@ -68,9 +72,17 @@ const ErrorText* find(cudaError_t error) {
 }  // namespace
 
 cudaError_t detail::record(cudaError_t error) {
-  if (error != cudaSuccess) last_error = error;
-  return error;
+  if (error == cudaSuccess) return error;
+  last_message.clear();
+  return last_error = error;
 }
+
+cudaError_t detail::record(cudaError_t error, std::string message) {
+  last_message = std::move(message);
+  return last_error = error;
+}
+
+const char* last_error_message() { return last_message.c_str(); }
 
 const char* cudaGetErrorName(cudaError_t error) {
   const ErrorText* entry = find(error);

@@ -35,8 +35,6 @@ std::atomic<std::uint64_t>& seed_setting() {
   return seed;
 }
 
-thread_local std::string last_message;
-
 // The blocks of one launch, claimed a few at a time.
 struct Grid {
   Launch launch;
@@ -116,13 +114,16 @@ class Pool {
   bool stop_ = false;
 };
 
+constexpr std::uint64_t most_shuffled_blocks = 1 << 24;  // the order of more would take too much memory
+
+// Records its error.
 cudaError_t run_grid(const Call& call, dim3 grid_dim, dim3 block_dim, std::size_t shared_bytes) {
-  if (inside_kernel()) return cudaErrorNotSupported;
+  if (inside_kernel()) return record(cudaErrorNotSupported);
   std::uint64_t seed = seed_setting();
   Grid grid;
   grid.launch = {call, grid_dim, block_dim, shared_bytes, seed};
   grid.blocks = std::uint64_t{grid_dim.x} * grid_dim.y * grid_dim.z;
-  if (seed != 0 && grid.blocks > 1) {
+  if (seed != 0 && grid.blocks < most_shuffled_blocks) {
     grid.order.resize(grid.blocks);
     for (std::uint64_t i = 0; i < grid.blocks; ++i) grid.order[i] = static_cast<std::uint32_t>(i);
     shuffle_values(grid.order.data(), grid.blocks, seed);
@@ -136,9 +137,7 @@ cudaError_t run_grid(const Call& call, dim3 grid_dim, dim3 block_dim, std::size_
     static Pool pool;
     pool.run(grid, threads - 1);
   }
-  if (!grid.failed) return cudaSuccess;
-  last_message = grid.failure;
-  return cudaErrorLaunchFailure;
+  return grid.failed ? record(cudaErrorLaunchFailure, grid.failure) : cudaSuccess;
 }
 
 // Per kernel: the dynamic shared memory that cudaFuncSetAttribute allowed it.
@@ -182,7 +181,7 @@ cudaError_t launch(const Call& call, dim3 grid, dim3 block, std::size_t shared_b
     }});
     return cudaSuccess;
   }
-  return record(run_grid(call, grid, block, shared_bytes));
+  return run_grid(call, grid, block, shared_bytes);
 }
 
 cudaError_t set_attribute(void (*kernel)(), cudaFuncAttribute attribute, int value) {
@@ -229,6 +228,5 @@ void set_threads(int n) {
 int threads() { return detail::thread_setting(); }
 void set_order_seed(std::uint64_t seed) { detail::seed_setting() = seed; }
 std::uint64_t order_seed() { return detail::seed_setting(); }
-const char* last_error_message() { return detail::last_message.c_str(); }
 
 }  // namespace simt

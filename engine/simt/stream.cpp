@@ -25,6 +25,7 @@ struct Capture {
   cudaStreamCaptureMode mode;
   std::thread::id thread;
   bool valid = true;
+  bool ended = false;
   CUgraph_st graph;
   std::map<cudaStream_t, Seen> streams;  // that take part
 };
@@ -144,9 +145,10 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) { return cudaStreamSynchronize(
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   if (event == nullptr) return record(cudaErrorInvalidResourceHandle);
-  if (capture_count == 0) return cudaSuccess;
+  if (capture_count == 0 && event->capture == nullptr) return cudaSuccess;
   std::lock_guard lock(capture_mutex);
   Capture* from = event->capture.get();
+  if (from != nullptr && from->ended) return record(cudaErrorCapturedEvent);
   if (is_default(stream)) {
     return from == nullptr ? cudaSuccess : record(invalidate(*from, cudaErrorStreamCaptureImplicit));
   }
@@ -227,6 +229,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) { return cudaEventSynchronize(even
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
   if (milliseconds == nullptr) return record(cudaErrorInvalidValue);
   for (cudaEvent_t event : {start, end}) {
+    if (event != nullptr && event->capture != nullptr) return record(cudaErrorCapturedEvent);
     if (event == nullptr || !event->recorded || (event->flags & cudaEventDisableTiming) != 0) {
       return record(cudaErrorInvalidResourceHandle);
     }
@@ -270,6 +273,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
     if (error == cudaSuccess && joined[other] < seen[other]) error = cudaErrorStreamCaptureUnjoined;
     other->capture = nullptr;
   }
+  capture->ended = true;
   captures().erase(std::find(captures().begin(), captures().end(), capture));
   --capture_count;
   if (error != cudaSuccess) return record(error);
@@ -323,23 +327,11 @@ cudaError_t cudaGraphUpload(cudaGraphExec_t exec, cudaStream_t) {
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   if (exec == nullptr) return record(cudaErrorInvalidValue);
-  auto replay = [nodes = &exec->graph.nodes] {
-    for (auto& node : *nodes) {
-      if (cudaError_t error = node.run()) return error;
-    }
-    return cudaSuccess;
-  };
   CUgraph_st* graph = nullptr;
   if (cudaError_t error = detail::route(stream, &graph)) return record(error);
-  if (graph == nullptr) return record(replay());
-  // Captured: a child graph, copied since the exec may go before this capture does.
-  auto child = std::make_shared<CUgraph_st>(exec->graph);
-  graph->nodes.push_back({[child] {
-    for (auto& node : child->nodes) {
-      if (cudaError_t error = node.run()) return error;
-    }
-    return cudaSuccess;
-  }});
+  if (graph == nullptr) return exec->graph.run();
+  // Captured: a child graph, copied since exec may go before this capture does.
+  graph->nodes.push_back({[child = exec->graph] { return child.run(); }});
   return cudaSuccess;
 }
 

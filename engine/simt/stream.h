@@ -15,6 +15,14 @@ struct CUgraphNode_st {
 
 struct CUgraph_st {
   std::vector<CUgraphNode_st> nodes;  // in the order of the calls
+
+  // Runs the nodes up to the first that fails, whose error is recorded then.
+  cudaError_t run() const {
+    for (const CUgraphNode_st& node : nodes) {
+      if (cudaError_t error = node.run()) return error;
+    }
+    return cudaSuccess;
+  }
 };
 
 namespace detail {

@@ -44,8 +44,11 @@ extern const WarpOperation match_any_operation, match_all_operation;
 extern const WarpOperation add_operation, and_operation, or_operation, xor_operation;
 extern const WarpOperation min_operation, max_operation, signed_min_operation, signed_max_operation;
 
+// Smaller types travel as int, as with CUDA's overloads.
 template <class T>
-concept Shuffled = std::is_arithmetic_v<T> &&(sizeof(T) == 4 || sizeof(T) == 8);
+concept Shuffled = std::is_arithmetic_v<T> && sizeof(T) <= 8;
+template <class T>
+using Promoted = decltype(+T());
 
 template <class T>
 std::uint64_t to_bits(T value) {
@@ -66,8 +69,8 @@ T from_bits(std::uint64_t bits) {
 }
 
 template <class T>
-SIMT_INLINE T shuffle(const WarpOperation& operation, unsigned mask, T value, int source) {
-  return from_bits<T>(warp_collective(operation, mask, to_bits(value), source));
+SIMT_INLINE Promoted<T> shuffle(const WarpOperation& operation, unsigned mask, T value, int source) {
+  return from_bits<Promoted<T>>(warp_collective(operation, mask, to_bits(+value), source));
 }
 
 }  // namespace detail
@@ -75,13 +78,13 @@ SIMT_INLINE T shuffle(const WarpOperation& operation, unsigned mask, T value, in
 // Shuffles. width is a power of two up to 32 and splits the warp into segments. A lane that would read outside its
 // segment keeps its own value; reading a lane that is not in the mask is undefined in CUDA and gives 0xFF bytes here.
 template <detail::Shuffled T>
-SIMT_INLINE T __shfl_sync(unsigned mask, T value, int source_lane, int width = warpSize) {
+SIMT_INLINE detail::Promoted<T> __shfl_sync(unsigned mask, T value, int source_lane, int width = warpSize) {
   int segment = detail::lane_id() & ~(width - 1);
   return detail::shuffle(detail::shuffle_operation, mask, value, segment | (source_lane & (width - 1)));
 }
 
 template <detail::Shuffled T>
-SIMT_INLINE T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = warpSize) {
+SIMT_INLINE detail::Promoted<T> __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = warpSize) {
   int lane = detail::lane_id(), segment = lane & ~(width - 1);
   bool inside = delta <= static_cast<unsigned>(lane - segment);
   int source = inside ? lane - static_cast<int>(delta) : lane;
@@ -89,7 +92,7 @@ SIMT_INLINE T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width =
 }
 
 template <detail::Shuffled T>
-SIMT_INLINE T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = warpSize) {
+SIMT_INLINE detail::Promoted<T> __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = warpSize) {
   int lane = detail::lane_id(), end = (lane & ~(width - 1)) + width;
   bool inside = delta < static_cast<unsigned>(end - lane);
   int source = inside ? lane + static_cast<int>(delta) : lane;
@@ -98,7 +101,7 @@ SIMT_INLINE T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width
 
 // A lane may read an earlier segment, but not a later one.
 template <detail::Shuffled T>
-SIMT_INLINE T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = warpSize) {
+SIMT_INLINE detail::Promoted<T> __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = warpSize) {
   int lane = detail::lane_id(), end = (lane & ~(width - 1)) + width;
   int source = (lane ^ lane_mask) < end ? lane ^ lane_mask : lane;
   return detail::shuffle(detail::shuffle_xor_operation, mask, value, source & 31);
@@ -122,13 +125,14 @@ inline unsigned __activemask() { return 1u << detail::lane_id(); }
 // The lanes whose value has the same bits as the caller's.
 template <detail::Shuffled T>
 SIMT_INLINE unsigned __match_any_sync(unsigned mask, T value) {
-  return static_cast<unsigned>(detail::warp_collective(detail::match_any_operation, mask, detail::to_bits(value)));
+  return static_cast<unsigned>(detail::warp_collective(detail::match_any_operation, mask, detail::to_bits(+value)));
 }
 
 // mask and *predicate = 1 if all lanes have the same value, else 0 and 0.
 template <detail::Shuffled T>
 SIMT_INLINE unsigned __match_all_sync(unsigned mask, T value, int* predicate) {
-  auto same = static_cast<unsigned>(detail::warp_collective(detail::match_all_operation, mask, detail::to_bits(value)));
+  auto same =
+      static_cast<unsigned>(detail::warp_collective(detail::match_all_operation, mask, detail::to_bits(+value)));
   *predicate = same != 0;
   return same;
 }

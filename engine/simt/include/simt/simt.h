@@ -17,8 +17,8 @@ int threads();
 void set_order_seed(std::uint64_t seed);
 std::uint64_t order_seed();
 
-// What went wrong in the last launch of this OS thread that failed while running: kernel, block, threads and reason.
-// Empty before the first failure; a later successful launch leaves it. Valid until the next failure.
+// What the last error of this OS thread was about: kernel, block, threads and reason if it came up while a kernel ran,
+// else empty. Valid until the next error.
 const char* last_error_message();
 
 // The dynamic shared memory of the running block, aligned to 128 bytes: what `extern __shared__` names in CUDA. Each
