@@ -4,13 +4,13 @@
 namespace kernels {
 
 namespace KERNEL_TARGET {
-extern const BatchNorm batchnorm_naive;
+extern const BatchNorm batchnorm_naive, batchnorm_split, batchnorm_vectorised;
 }
 
 template <>
 std::span<const BatchNorm> rows<BatchNorm, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const BatchNorm table[] = {batchnorm_naive};
+  static const BatchNorm table[] = {batchnorm_naive, batchnorm_split, batchnorm_vectorised};
   return table;
 }
 

@@ -2,9 +2,18 @@
 // channels that 4 does not divide. A kernel that is a template over V is both.
 #pragma once
 
+#include <initializer_list>
+
 #include "kernels/common/target.h"
 
 namespace kernels::KERNEL_TARGET {
+
+// Whether 16-byte accesses may be used: all pointers are multiples of 16.
+inline bool all_aligned(std::initializer_list<const void*> pointers) {
+  for (const void* p : pointers)
+    if (reinterpret_cast<uintptr_t>(p) % 16 != 0) return false;
+  return true;
+}
 
 // load, store      V floats at p; for V = 4, p is 16-byte aligned
 // [k], sum()       one of them; their sum

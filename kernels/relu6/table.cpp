@@ -4,13 +4,13 @@
 namespace kernels {
 
 namespace KERNEL_TARGET {
-extern const Relu6 relu6_naive;
+extern const Relu6 relu6_naive, relu6_vectorised;
 }
 
 template <>
 std::span<const Relu6> rows<Relu6, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const Relu6 table[] = {relu6_naive};
+  static const Relu6 table[] = {relu6_naive, relu6_vectorised};
   return table;
 }
 

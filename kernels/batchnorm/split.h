@@ -1,0 +1,284 @@
+// Batch normalisation of x (M, C) with the rows split over blocks: the kernels of the rungs `split` (V = 1) and
+// `vectorised` (V = 4 channels a thread).
+//
+//   sums     a thread walks R rows of its V channels, a block joins what its threads found     -> partials (chunks, 2,
+//   C) finish   joins the chunks of a channel, in a fixed order                                   -> statistics or
+//   gradients apply    a thread holds its channels' factors in registers and walks R rows again
+//
+// A block of sums and apply is `columns` × `lanes` threads: neighbours in a row of threads hold neighbouring channels,
+// and each lane takes R rows; a chunk is lanes · R rows. Variances are joined from those of the parts (Chan, Golub &
+// LeVeque 1983), n = n₁ + n₂ + … values:
+//
+//   μ = Σᵢ nᵢ μᵢ / n,    Σ (x-μ)² = Σᵢ (Sᵢ + nᵢ (μᵢ-μ)²),   Sᵢ = Σ (x-μᵢ)² over part i
+//
+// and within a thread differences from its first value are summed, so nothing cancels where the mean is large.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/batchnorm/batchnorm.h"
+#include "kernels/common/floats.h"
+#include "kernels/common/launch.h"
+
+namespace kernels::KERNEL_TARGET {
+
+constexpr int batchnorm_threads = 128;  // a block of sums or apply, at most
+
+// How the matrix is cut up.
+struct BatchNormTiles {
+  int64_t rows;
+  int channels;
+  int columns, lanes;   // threads of a block
+  int column_tiles;     // blocks side by side
+  int rows_per_thread;  // R
+  int chunks;           // blocks one below the other
+
+  dim3 block() const { return dim3(columns, lanes); }
+  int64_t blocks() const { return static_cast<int64_t>(column_tiles) * chunks; }
+  size_t partial_bytes() const { return static_cast<size_t>(chunks) * 2 * channels * sizeof(float); }
+
+  // How many of the rows [first, first + size) there are.
+  __device__ __forceinline__ int count(int64_t first, int64_t size) const {
+    return static_cast<int>(rows <= first ? 0 : rows - first < size ? rows - first : size);
+  }
+};
+
+inline BatchNormTiles batchnorm_tiles(const BatchNormShape& s, int V) {
+  const int64_t groups = ceil_div(s.channels, V), column_tiles = ceil_div(groups, batchnorm_threads);
+  const int64_t columns = ceil_div(groups, column_tiles), lanes = batchnorm_threads / columns;
+  // 128 chunks keep a device busy and leave finish little to read. Fewer than 8 rows would not pay for a thread, and of
+  // more than 32 it is better to make more chunks, up to a number that finish can still take.
+  int64_t rows = ceil_div(s.rows, 128 * lanes);
+  if (rows < 8) rows = 8;
+  if (rows > 32) rows = std::max<int64_t>(32, ceil_div(s.rows, 512 * lanes));
+  return {.rows = s.rows,
+          .channels = s.channels,
+          .columns = static_cast<int>(columns),
+          .lanes = static_cast<int>(lanes),
+          .column_tiles = static_cast<int>(column_tiles),
+          .rows_per_thread = static_cast<int>(rows),
+          .chunks = static_cast<int>(ceil_div(s.rows, lanes * rows))};
+}
+
+// Where a thread of sums or apply works.
+template <int V>
+struct BatchNormPlace {
+  int channel;  // the first of V
+  int64_t chunk, row;
+  int rows;  // 0 beyond the edge
+
+  __device__ __forceinline__ explicit BatchNormPlace(const BatchNormTiles& t)
+      : channel((blockIdx.x % t.column_tiles * t.columns + threadIdx.x) * V),
+        chunk(blockIdx.x / t.column_tiles),
+        row((chunk * t.lanes + threadIdx.y) * t.rows_per_thread),
+        rows(channel < t.channels ? t.count(row, t.rows_per_thread) : 0) {}
+
+  // Of an (M, C) array, the thread's part of its first row; the next one lies t.channels further on.
+  template <class T>
+  __device__ __forceinline__ T* begin(T* array, const BatchNormTiles& t) const {
+    return array + row * t.channels + channel;
+  }
+  // Of partials, the block's part for channel `channel`.
+  __device__ __forceinline__ float* partial(float* partials, const BatchNormTiles& t, int which) const {
+    return partials + (chunk * 2 + which) * t.channels + channel;
+  }
+};
+
+// partials: of each chunk and channel the mean, and the sum of squared differences from it.
+template <int V>
+__global__ void __launch_bounds__(batchnorm_threads)
+    batchnorm_split_sums(BatchNormTiles t, const float* __restrict__ x, float* __restrict__ partials) {
+  __shared__ __align__(16) float means[batchnorm_threads * V], squares[batchnorm_threads * V];  // (lanes, columns, V)
+  const BatchNormPlace<V> place(t);
+  auto mean = Floats<V>::zero(), square = Floats<V>::zero();
+  if (place.rows > 0) {
+    const float* p = place.begin(x, t);
+    const auto shift = Floats<V>::load(p);
+    auto sum = Floats<V>::zero();
+#pragma unroll 4
+    for (int m = 0; m < place.rows; ++m, p += t.channels) {
+      auto d = Floats<V>::load(p);
+      d.subtract(shift);
+      sum.add(d);
+      square.multiply_add(d, d);
+    }
+    // Σ(x-μ)² = Σd² - Σd · Σd/n. As the first d is 0, at least 1/n of Σd² is left of it.
+    auto mean_of_d = Floats<V>::zero(), minus_sum = Floats<V>::zero();
+    mean_of_d.multiply_add(1.0f / place.rows, sum);
+    minus_sum.subtract(sum);
+    square.multiply_add(minus_sum, mean_of_d);
+    mean = shift;
+    mean.add(mean_of_d);
+  }
+  if (t.lanes > 1) {
+    float* const own_mean = means + (threadIdx.y * t.columns + threadIdx.x) * V;
+    float* const own_square = squares + (threadIdx.y * t.columns + threadIdx.x) * V;
+    mean.store(own_mean);
+    square.store(own_square);
+    __syncthreads();
+    if (threadIdx.y > 0) return;
+    // The first lane joins the lanes; own_mean + lane · columns · V is what another one found.
+    const float n = t.count(place.row, static_cast<int64_t>(t.lanes) * t.rows_per_thread);
+    const auto first = mean;
+    for (int lane = 1; lane < t.lanes; ++lane) {
+      auto d = Floats<V>::load(own_mean + lane * t.columns * V);
+      d.subtract(first);
+      mean.multiply_add(t.count(place.row + lane * t.rows_per_thread, t.rows_per_thread) / n, d);
+    }
+    for (int lane = 0; lane < t.lanes; ++lane) {
+      auto d = Floats<V>::load(own_mean + lane * t.columns * V), weighted = Floats<V>::zero();
+      d.subtract(mean);
+      weighted.multiply_add(t.count(place.row + lane * t.rows_per_thread, t.rows_per_thread), d);
+      if (lane > 0) square.add(Floats<V>::load(own_square + lane * t.columns * V));
+      square.multiply_add(weighted, d);
+    }
+  }
+  if (place.rows == 0) return;
+  mean.store(place.partial(partials, t, 0));
+  square.store(place.partial(partials, t, 1));
+}
+
+// partials: of each chunk and channel Σ dy and Σ dy · (x-μ).
+template <int V>
+__global__ void __launch_bounds__(batchnorm_threads)
+    batchnorm_split_gradient_sums(BatchNormTiles t, const float* __restrict__ x, const float* __restrict__ dy,
+                                  const float* __restrict__ saved_mean, float* __restrict__ partials) {
+  __shared__ __align__(16) float sums[batchnorm_threads * V], products[batchnorm_threads * V];  // (lanes, columns, V)
+  const BatchNormPlace<V> place(t);
+  auto sum = Floats<V>::zero(), product = Floats<V>::zero();
+  if (place.rows > 0) {
+    const auto mean = Floats<V>::load(saved_mean + place.channel);
+    const float *p = place.begin(x, t), *gradient = place.begin(dy, t);
+#pragma unroll 4
+    for (int m = 0; m < place.rows; ++m, p += t.channels, gradient += t.channels) {
+      auto d = Floats<V>::load(p);
+      const auto g = Floats<V>::load(gradient);
+      d.subtract(mean);
+      sum.add(g);
+      product.multiply_add(g, d);
+    }
+  }
+  if (t.lanes > 1) {
+    float* const own_sum = sums + (threadIdx.y * t.columns + threadIdx.x) * V;
+    float* const own_product = products + (threadIdx.y * t.columns + threadIdx.x) * V;
+    sum.store(own_sum);
+    product.store(own_product);
+    __syncthreads();
+    if (threadIdx.y > 0) return;
+#pragma unroll 1  // a few steps at most; unrolled, registers would not suffice
+    for (int lane = 1; lane < t.lanes; ++lane) {
+      sum.add(Floats<V>::load(own_sum + lane * t.columns * V));
+      product.add(Floats<V>::load(own_product + lane * t.columns * V));
+    }
+  }
+  if (place.rows == 0) return;
+  sum.store(place.partial(partials, t, 0));
+  product.store(place.partial(partials, t, 1));
+}
+
+// y = γ/σ · (x-μ) + β; `spread` is 1/σ, or (inference) σ² with eps ≥ 0.
+template <int V, bool inference>
+__global__ void __launch_bounds__(batchnorm_threads)
+    batchnorm_split_apply(BatchNormTiles t, const float* __restrict__ x, const float* __restrict__ weight,
+                          const float* __restrict__ bias, const float* __restrict__ means,
+                          const float* __restrict__ spread, float eps, float* __restrict__ y) {
+  const BatchNormPlace<V> place(t);
+  if (place.rows == 0) return;
+  const auto mean = Floats<V>::load(means + place.channel), shift = Floats<V>::load(bias + place.channel);
+  const auto scale = Floats<V>::each([&](int i) {
+    const float s = spread[place.channel + i];
+    return weight[place.channel + i] * (inference ? 1 / sqrtf(s + eps) : s);
+  });
+  const float* from = place.begin(x, t);
+  float* to = place.begin(y, t);
+#pragma unroll 4
+  for (int m = 0; m < place.rows; ++m, from += t.channels, to += t.channels) {
+    auto d = Floats<V>::load(from), result = shift;
+    d.subtract(mean);
+    result.multiply_add(scale, d);
+    result.store(to);
+  }
+}
+
+// dx = γ/σ · (dy - dβ/M - (x-μ) · dγ/(σM))
+template <int V>
+__global__ void __launch_bounds__(batchnorm_threads)
+    batchnorm_split_gradient_apply(BatchNormTiles t, const float* __restrict__ x, const float* __restrict__ dy,
+                                   const float* __restrict__ weight, const float* __restrict__ saved_mean,
+                                   const float* __restrict__ saved_invstd, const float* __restrict__ dweight,
+                                   const float* __restrict__ dbias, float* __restrict__ dx) {
+  const BatchNormPlace<V> place(t);
+  if (place.rows == 0) return;
+  const int c = place.channel;
+  const float minus_one_over_rows = -1.0f / t.rows;
+  const auto mean = Floats<V>::load(saved_mean + c);
+  const auto scale = Floats<V>::each([&](int i) { return weight[c + i] * saved_invstd[c + i]; });
+  const auto slope = Floats<V>::each([&](int i) {
+    return minus_one_over_rows * weight[c + i] * saved_invstd[c + i] * saved_invstd[c + i] * dweight[c + i];
+  });
+  const auto constant =
+      Floats<V>::each([&](int i) { return minus_one_over_rows * weight[c + i] * saved_invstd[c + i] * dbias[c + i]; });
+  const float *from = place.begin(x, t), *gradient = place.begin(dy, t);
+  float* to = place.begin(dx, t);
+#pragma unroll 4
+  for (int m = 0; m < place.rows; ++m, from += t.channels, gradient += t.channels, to += t.channels) {
+    auto d = Floats<V>::load(from), result = constant;
+    d.subtract(mean);
+    result.multiply_add(scale, Floats<V>::load(gradient));
+    result.multiply_add(slope, d);
+    result.store(to);
+  }
+}
+
+// Joins the chunks: finish.cu.
+void batchnorm_finish_statistics(Context&, const BatchNormTiles&, const float* partials, float eps, float momentum,
+                                 float* running_mean, float* running_var, float* saved_mean, float* saved_invstd);
+void batchnorm_finish_gradients(Context&, const BatchNormTiles&, const float* partials, const float* saved_invstd,
+                                float* dweight, float* dbias);
+
+// The rungs' passes. V channels a thread, or one where a pointer does not allow 16-byte accesses.
+inline size_t batchnorm_workspace(const BatchNormShape& s) {
+  return std::max(batchnorm_tiles(s, 1).partial_bytes(), batchnorm_tiles(s, 4).partial_bytes());
+}
+
+template <int V>
+void batchnorm_forward_training(Context& context, const BatchNormShape& s, const float* x, const float* weight,
+                                const float* bias, float eps, float momentum, float* running_mean, float* running_var,
+                                float* saved_mean, float* saved_invstd, float* y) {
+  check_training(s);
+  if (V > 1 && !all_aligned({x, weight, bias, saved_mean, saved_invstd, y}))
+    return batchnorm_forward_training<1>(context, s, x, weight, bias, eps, momentum, running_mean, running_var,
+                                         saved_mean, saved_invstd, y);
+  const BatchNormTiles t = batchnorm_tiles(s, V);
+  auto* partials = static_cast<float*>(context.workspace);
+  launch(context, batchnorm_split_sums<V>, t.blocks(), t.block(), 0, t, x, partials);
+  batchnorm_finish_statistics(context, t, partials, eps, momentum, running_mean, running_var, saved_mean, saved_invstd);
+  launch(context, batchnorm_split_apply<V, false>, t.blocks(), t.block(), 0, t, x, weight, bias, saved_mean,
+         saved_invstd, eps, y);
+}
+
+template <int V>
+void batchnorm_forward_inference(Context& context, const BatchNormShape& s, const float* x, const float* weight,
+                                 const float* bias, const float* running_mean, const float* running_var, float eps,
+                                 float* y) {
+  if (V > 1 && !all_aligned({x, bias, running_mean, y}))
+    return batchnorm_forward_inference<1>(context, s, x, weight, bias, running_mean, running_var, eps, y);
+  const BatchNormTiles t = batchnorm_tiles(s, V);
+  launch(context, batchnorm_split_apply<V, true>, t.blocks(), t.block(), 0, t, x, weight, bias, running_mean,
+         running_var, eps, y);
+}
+
+template <int V>
+void batchnorm_backward(Context& context, const BatchNormShape& s, const float* x, const float* dy, const float* weight,
+                        const float* saved_mean, const float* saved_invstd, float* dx, float* dweight, float* dbias) {
+  if (V > 1 && !all_aligned({x, dy, saved_mean, dx}))
+    return batchnorm_backward<1>(context, s, x, dy, weight, saved_mean, saved_invstd, dx, dweight, dbias);
+  const BatchNormTiles t = batchnorm_tiles(s, V);
+  auto* partials = static_cast<float*>(context.workspace);
+  launch(context, batchnorm_split_gradient_sums<V>, t.blocks(), t.block(), 0, t, x, dy, saved_mean, partials);
+  batchnorm_finish_gradients(context, t, partials, saved_invstd, dweight, dbias);
+  launch(context, batchnorm_split_gradient_apply<V>, t.blocks(), t.block(), 0, t, x, dy, weight, saved_mean,
+         saved_invstd, dweight, dbias, dx);
+}
+
+}  // namespace kernels::KERNEL_TARGET
