@@ -4,13 +4,13 @@
 namespace kernels {
 
 namespace KERNEL_TARGET {
-extern const Adam adam_naive;
+extern const Adam adam_naive, adam_vectorised;
 }
 
 template <>
 std::span<const Adam> rows<Adam, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const Adam table[] = {adam_naive};
+  static const Adam table[] = {adam_naive, adam_vectorised};
   return table;
 }
 

@@ -4,13 +4,13 @@
 namespace kernels {
 
 namespace KERNEL_TARGET {
-extern const Add add_naive;
+extern const Add add_naive, add_vectorised;
 }
 
 template <>
 std::span<const Add> rows<Add, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const Add table[] = {add_naive};
+  static const Add table[] = {add_naive, add_vectorised};
   return table;
 }
 

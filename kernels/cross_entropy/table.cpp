@@ -4,13 +4,13 @@
 namespace kernels {
 
 namespace KERNEL_TARGET {
-extern const CrossEntropy cross_entropy_naive;
+extern const CrossEntropy cross_entropy_naive, cross_entropy_warp;
 }
 
 template <>
 std::span<const CrossEntropy> rows<CrossEntropy, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const CrossEntropy table[] = {cross_entropy_naive};
+  static const CrossEntropy table[] = {cross_entropy_naive, cross_entropy_warp};
   return table;
 }
 

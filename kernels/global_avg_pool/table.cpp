@@ -4,13 +4,13 @@
 namespace kernels {
 
 namespace KERNEL_TARGET {
-extern const GlobalAvgPool global_avg_pool_naive;
+extern const GlobalAvgPool global_avg_pool_naive, global_avg_pool_vectorised;
 }
 
 template <>
 std::span<const GlobalAvgPool> rows<GlobalAvgPool, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const GlobalAvgPool table[] = {global_avg_pool_naive};
+  static const GlobalAvgPool table[] = {global_avg_pool_naive, global_avg_pool_vectorised};
   return table;
 }
 
