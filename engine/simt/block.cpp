@@ -26,6 +26,10 @@
 #include "include/simt/simt.h"
 #include "report.h"
 
+#ifdef SIMT_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace simt {
 
 constinit thread_local uint3 threadIdx = {};

@@ -108,8 +108,7 @@ TEST_CASE("cudaLaunchKernelEx takes the arguments themselves") {
 // ---- fibers only where needed ----
 
 __global__ void write_stack_address(uintptr_t* out, bool wait) {
-  volatile int here = 0;
-  out[threadIdx.x] = reinterpret_cast<uintptr_t>(&here);
+  out[threadIdx.x] = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
   if (wait) __syncthreads();
 }
 
