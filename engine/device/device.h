@@ -87,8 +87,9 @@ class Event {
 };
 
 // Work captured once and replayed: everything that `work` puts on the device's stream. It must ask the runtime for no
-// memory and must not wait, so run it once before, to fill the allocator's cache; the tensors that it reads and writes
-// must live as long as the graph.
+// memory and must not wait, so run it once before, to fill the allocator's cache. The tensors that it reads and writes
+// must live as long as the graph. Each launch also writes to the memory that `work` took from the allocator and gave
+// back: until the allocator can set such memory aside, keep nothing across a launch that was made after the capture.
 class Graph {
  public:
   template <class Work>

@@ -23,7 +23,8 @@ struct Schedule {
 //   cosine    lr · (1 + cos(π·t)) / 2, t from 0 after the warm-up to 1 at total_steps (Loshchilov & Hutter 2017, eq. 5)
 //   onecycle  cosine from lr/25 to lr over the first 30 % of the steps, then cosine down to lr/250,000: PyTorch's
 //   OneCycleLR
-//             with its defaults (Smith & Topin 2018)
+//             with its defaults (Smith & Topin 2018),
+//             of the learning rate alone: momentum stays
 float learning_rate(const Schedule&, int64_t step);
 
 }  // namespace engine::optim

@@ -173,8 +173,14 @@ TEST_CASE("cross-entropy: what it returns, and where backward may start", "[auto
   test::check_message(test::message_of([&] { backward(loss, constant({2})); }), {"cross_entropy", "cannot be scaled"});
   const Tensor other = cross_entropy(logits, labels).loss;
   test::check_message(test::message_of([&] { backward(add(other, other)); }), {"cannot be scaled"});
-  const NoGrad guard;
+  const NoGrad guard;  // no gradient is computed: there is no memory for it
   CHECK(cross_entropy(logits, labels).loss.item<float>() == result.loss.item<float>());
+  const Tensor many = Tensor::zeros({1000, 1000}, test::device()).set_requires_grad(true);
+  const Tensor zeros = Tensor::zeros({1000}, test::device(), DType::int32);
+  Allocator& allocator = device(test::device()).allocator();
+  allocator.reset_peak();
+  cross_entropy(many, zeros);
+  CHECK(allocator.stats().peak < allocator.stats().in_use + many.bytes());
 }
 
 TEST_CASE("batch norm: running statistics as PyTorch's, inference, and its limits", "[autograd]") {
