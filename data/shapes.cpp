@@ -112,7 +112,9 @@ struct Bitmap {
 
 using Color = std::array<int, 3>;
 
-Color random_color(Random& random) { return {random.between(0, 255), random.between(0, 255), random.between(0, 255)}; }
+Color random_color(Random& random, int low, int high) {
+  return {random.between(low, high), random.between(low, high), random.between(low, high)};
+}
 
 int difference(const Color& a, const Color& b) {
   return std::abs(a[0] - b[0]) + std::abs(a[1] - b[1]) + std::abs(a[2] - b[2]);
@@ -164,22 +166,24 @@ void add_noise(Random& random, int amplitude, uint8_t* image) {
 }
 
 void draw_image(Random random, const std::vector<Bitmap>& bitmaps, int label, uint8_t* image) {
-  const Color from = random_color(random);
+  // Light on dark: were either possible, a network would have to learn every edge twice, and take several times as
+  // long.
+  const Color from = random_color(random, 0, 130);
   Color to = from;
-  for (int& channel : to) channel = std::clamp(channel + random.between(-80, 80), 0, 255);
-  Color color = random_color(random);
-  while (std::min(difference(color, from), difference(color, to)) < 150) color = random_color(random);
+  for (int& channel : to) channel = std::clamp(channel + random.between(-60, 60), 0, 130);
+  Color color = random_color(random, 110, 255);
+  while (std::min(difference(color, from), difference(color, to)) < 200) color = random_color(random, 110, 255);
 
   draw_background(random, from, to, image);
-  for (int specks = random.between(0, 5); specks > 0; --specks) {
+  for (int specks = random.between(0, 4); specks > 0; --specks) {
     const int x = random.between(0, side * px), y = random.between(0, side * px);
     const int radius = random.between(px * 3 / 4, px * 5 / 2);
-    draw(bitmaps[0], x, y, radius, 0, random_color(random), image);
+    draw(bitmaps[0], x, y, radius, 0, random_color(random, 0, 255), image);
   }
-  const int radius = random.between(7 * px, 14 * px);
+  const int radius = random.between(8 * px, 14 * px);
   const int x = random.between(radius, side * px - radius), y = random.between(radius, side * px - radius);
   draw(bitmaps[size_t(label)], x, y, radius, random.between(0, turn - 1), color, image);
-  add_noise(random, random.between(0, 60), image);
+  add_noise(random, random.between(0, 40), image);
 }
 
 Dataset draw_set(size_t size, uint64_t seed, Purpose purpose) {

@@ -20,8 +20,8 @@ uint64_t hash_of(const std::vector<uint8_t>& bytes) {
 
 TEST_CASE("shapes are the same bytes on every machine and compiler") {
   const Split split = draw_shapes(1000, 200, 0);
-  CHECK(hash_of(split.train.images) == 0x646fd18546095074);
-  CHECK(hash_of(split.test.images) == 0xafa454525cc035fb);
+  CHECK(hash_of(split.train.images) == 0x045dcfe4e99f3c09);
+  CHECK(hash_of(split.test.images) == 0xde197f2121620311);
 }
 
 TEST_CASE("shapes have the sizes asked for, ten names and balanced labels") {
