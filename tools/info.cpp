@@ -75,7 +75,8 @@ void print_text(const json& i) {
   fmt::print("{} cores; data sets are looked for in {}\n", i["cores"].get<int>(), text(i["data_folder"]));
   fmt::print("default device: {}\n", text(i["default_device"]));
   for (const auto& [name, device] : i["devices"].items()) {
-    fmt::print("device {}: {}\n", name, device["present"].get<bool>() ? text(device["name"]) : text(device["why_not"]));
+    const bool built = device["built"].get<bool>(), present = device["present"].get<bool>();
+    fmt::print("device {}: {}{}\n", name, built ? "" : "left out: ", text(device[present ? "name" : "why_not"]));
     if (device.contains("rows")) {
       fmt::print("  kernels, as --kernels OP=NAME names them:\n");
       print_rows(device["rows"]);

@@ -86,9 +86,10 @@ int train(const CLI::App& app, Options o) {
   engine::Device& device = open_device(o.train.device);
   data::Opened opened = data::open(o.train.data);
   limit_images(opened.split, o.train.limit);
-  // What was found, so that a run that goes on finds the same, wherever it is started from.
+  // `auto` becomes what was found, so that a run that goes on finds the same, wherever it is started from.
   const bool by_name = o.train.data == "auto" || o.train.data == opened.name;
   o.train.data = by_name ? opened.name : fs::absolute(o.train.data).lexically_normal().string();
+  o.train.device.device = engine::to_string(device.type());
   const json config = config_of(o.train, opened, device);
   if (resume && config.at("data") != saved.data)
     throw UsageError(fmt::format("--resume {}: the run trains on {}, but --data {} is {}", o.resume,

@@ -1,0 +1,247 @@
+// train: the run's folder, and that the same run gives the same bytes however it is cut in pieces.
+#include <signal.h>
+
+#include <cmath>
+
+#include "catch.h"
+#include "program.h"
+
+using namespace program;
+
+namespace {
+
+void train(const std::vector<std::string>& arguments, int expected_code = 0) {
+  const Result result = run(arguments);
+  CAPTURE(arguments, result.err);
+  REQUIRE(result.code == expected_code);
+  CHECK(result.out.empty());
+}
+
+// The comma-separated cells of a row.
+std::vector<std::string> cells(const std::string& row) {
+  std::vector<std::string> all = {""};
+  for (const char c : row) {
+    if (c == ',') {
+      all.emplace_back();
+    } else {
+      all.back() += c;
+    }
+  }
+  return all;
+}
+
+// metrics.csv without the columns that tell the time.
+std::vector<std::vector<std::string>> metrics(const fs::path& run) {
+  std::vector<std::vector<std::string>> rows;
+  for (const std::string& line : lines(read(run / "metrics.csv"))) {
+    rows.push_back(cells(line));
+    REQUIRE(rows.back().size() == 8);
+    rows.back().resize(6);
+  }
+  return rows;
+}
+
+// A safetensors file: its header, and the tensors behind it.
+std::pair<nlohmann::json, std::string> parts(const fs::path& file) {
+  const std::string bytes = read(file);
+  size_t header = 0;
+  for (int i = 7; i >= 0; --i) header = header << 8 | static_cast<unsigned char>(bytes.at(i));
+  return {nlohmann::json::parse(bytes.substr(8, header)), bytes.substr(8 + header)};
+}
+
+// Where the checkpoint of a run stands: {"epoch", "step", …}.
+nlohmann::json training_state(const fs::path& run) {
+  const auto header = parts(run / "checkpoint.safetensors").first;
+  return nlohmann::json::parse(header.at("__metadata__").at("state").get<std::string>()).at("training");
+}
+
+void check_same_run(const fs::path& a, const fs::path& b) {
+  CHECK((read(a / "model.safetensors") == read(b / "model.safetensors")));  // () so that no failure prints the bytes
+  // The checkpoints' headers hold times; weights, running statistics and moments must agree.
+  CHECK((parts(a / "checkpoint.safetensors").second == parts(b / "checkpoint.safetensors").second));
+  CHECK(metrics(a) == metrics(b));
+}
+
+}  // namespace
+
+TEST_CASE("a run's folder holds what the design says") {
+  const fs::path& run = trained_run();
+  std::vector<std::string> files;
+  for (const auto& entry : fs::directory_iterator(run)) files.push_back(entry.path().filename().string());
+  std::sort(files.begin(), files.end());
+  CHECK(files == std::vector<std::string>{"checkpoint.safetensors", "config.json", "metrics.csv", "model.safetensors",
+                                          "report.html"});
+
+  const auto config = nlohmann::json::parse(read(run / "config.json"));
+  CHECK(config.at("options").at("width") == 0.25);
+  CHECK(config.at("options").at("batch") == 8);
+  CHECK(config.at("options").at("device") == config.at("device").at("type"));  // resolved
+  CHECK(config.at("data").at("train") == 80);
+  CHECK(config.at("data").at("test") == 16);
+  CHECK(!config.at("versions").at("mobilenet").get<std::string>().empty());
+
+  const auto rows = lines(read(run / "metrics.csv"));
+  REQUIRE(rows.size() == 3);
+  CHECK(rows[0] == "epoch,train_loss,train_accuracy,val_loss,accuracy,lr,images_per_second,seconds");
+  for (size_t i = 1; i < rows.size(); ++i) {
+    const auto row = cells(rows[i]);
+    CHECK(row[0] == std::to_string(i));
+    CHECK(std::stod(row[1]) > 0);
+    CHECK(std::stod(row[5]) == Approx(0.001));
+    CHECK(std::stod(row[6]) > 0);
+  }
+
+  const std::string report = read(run / "report.html");
+  CHECK(contains(report, "<svg"));
+  CHECK(contains(report, "prefers-color-scheme: dark"));
+  for (const char* outside : {"http:", "https:", "src=", "<script", "@import", "url("}) {
+    CAPTURE(outside);
+    CHECK(!contains(report, outside));
+  }
+}
+
+TEST_CASE("the same command and seed give the same bytes, on any number of threads; another seed others") {
+  const Folder folder;
+  const fs::path& first = trained_run();
+  train(small_training(folder / "again", {"--epochs", "2", "--threads", "3"}));
+  check_same_run(first, folder.path / "again");
+
+  std::vector<std::string> other = small_training(folder / "other", {"--epochs", "2"});
+  *(std::find(other.begin(), other.end(), "--seed") + 1) = "8";
+  train(other);
+  CHECK((read(first / "model.safetensors") != read(folder / "other/model.safetensors")));
+}
+
+TEST_CASE("four epochs are two and, resumed, two more") {
+  const Folder folder;
+  const bool sgd = GENERATE(false, true);
+  const auto with_epochs = [&](const char* epochs) {
+    std::vector<std::string> all = {"--epochs", epochs};
+    if (sgd) all.insert(all.end(), {"--optimizer", "sgd", "--lr", "0.05", "--weight-decay", "1e-4"});
+    return all;
+  };
+  train(small_training(folder / "four", with_epochs("4")));
+  train(small_training(folder / "two", with_epochs("2")));
+  train({"train", "--resume", folder / "two", "--epochs", "4"});
+  check_same_run(folder.path / "four", folder.path / "two");
+  CHECK(nlohmann::json::parse(read(folder / "two/config.json")).at("options").at("epochs") == 4);
+}
+
+TEST_CASE("a resumed run that has no epoch left changes nothing") {
+  const Folder folder;
+  fs::copy(trained_run(), folder / "run");
+  const Result result = run({"train", "--resume", folder / "run"});
+  CAPTURE(result.err);
+  CHECK(result.code == 0);
+  CHECK(contains(result.err, "nothing left"));
+  check_same_run(trained_run(), folder.path / "run");
+}
+
+TEST_CASE("an interrupt in the middle of an epoch saves, and the resumed run ends with the same bytes") {
+  const Folder folder;
+  const int signal = GENERATE(SIGINT, SIGTERM);
+  const auto arguments = [&](const char* name) {  // a schedule, which must go on where it was, too
+    return small_training(folder / name, {"--epochs", "2", "--schedule", "onecycle"}, 160);
+  };
+  bool sent = false;
+  const auto watch = [&](const std::string& so_far, int process) {
+    if (!sent && contains(so_far, "epoch 2/2")) sent = ::kill(process, signal) == 0;
+  };
+  const Result stopped = run_on_terminal(arguments("stopped"), 100, watch);
+  CAPTURE(stopped.out);
+  REQUIRE(stopped.code == 130);
+  CHECK(contains(stopped.out, "--resume " + (folder / "stopped")));
+  const auto state = training_state(folder.path / "stopped");
+  CHECK(state.at("epoch") == 1);
+  CHECK(state.at("step") >= 1);
+  CHECK(state.at("step") < 20);
+  CHECK(lines(read(folder / "stopped/metrics.csv")).size() == 2);  // the second epoch is under way
+
+  train({"train", "--resume", folder / "stopped"});
+  train(arguments("whole"));
+  check_same_run(folder.path / "whole", folder.path / "stopped");
+}
+
+TEST_CASE("a second interrupt ends the program at once, without another checkpoint") {
+  // Steps long enough that both signals come within one.
+  const Folder folder;
+  int sent = 0;
+  const auto watch = [&](const std::string& so_far, int process) {
+    if (sent == 0 && contains(so_far, " 1/3 ")) sent += ::kill(process, SIGINT) == 0;
+    if (sent == 1 && contains(so_far, "interrupted")) sent += ::kill(process, SIGINT) == 0;
+  };
+  const Result stopped = run_on_terminal({"train", "--data", "shapes", "--limit", "768", "--batch", "256", "--width",
+                                          "0.25", "--kernels", "native", "--out", folder / "run"},
+                                         100, watch);
+  CAPTURE(stopped.out);
+  CHECK(sent == 2);
+  CHECK(stopped.code == 130);
+  CHECK(training_state(folder.path / "run").at("step") == 0);  // what was saved at the start
+}
+
+TEST_CASE("a loss that is no number ends the run with the step, and the last checkpoint stays") {
+  const Folder folder;
+  const Result result = run(small_training(folder / "wild", {"--epochs", "3", "--optimizer", "sgd", "--lr", "1e30"}));
+  CAPTURE(result.err);
+  CHECK(result.code == 1);
+  CHECK(contains(result.err, "the loss became"));
+  CHECK(contains(result.err, "step"));
+  CHECK(contains(result.err, folder / "wild/checkpoint.safetensors"));
+  // Sound, and of the moment before: it can be resumed (to fail again at the same step).
+  const Result again = run({"train", "--resume", folder / "wild"});
+  CHECK(again.code == 1);
+  CHECK(contains(again.err, "the loss became"));
+}
+
+TEST_CASE("without --out runs are numbered, and none is overwritten") {
+  const Folder folder;
+  const std::vector<std::string> arguments = {"train",    "--data", "auto",    "--limit", "20",
+                                              "--epochs", "1",      "--width", "0.25"};
+  for (const char* expected : {"runs/shapes-1", "runs/shapes-2"}) {
+    const Result result = run(arguments, folder.path);
+    CAPTURE(result.err);
+    REQUIRE(result.code == 0);
+    CHECK(contains(result.err, expected));
+    CHECK(contains(result.err, "shapes"));  // --data auto says what it took
+    CHECK(fs::exists(folder.path / expected / "model.safetensors"));
+  }
+}
+
+TEST_CASE("training at another resolution, with a batch that does not divide the images") {
+  const Folder folder;
+  train({"train", "--data", "shapes", "--limit", "10", "--batch", "9", "--epochs", "1", "--width", "0.25",
+         "--resolution", "64", "--kernels", "native", "--augment", "none", "--out", folder / "run"});
+  const auto json = json_of(run({"eval", "--weights", folder / "run/model.safetensors", "--data", "shapes", "--limit",
+                                 "5", "--kernels", "native", "--json"}));
+  CHECK(json.at("images") == 5);
+}
+
+TEST_CASE("on a terminal the bar keeps to one line of the terminal's width") {
+  const Folder folder;
+  const int columns = GENERATE(40, 72);
+  const Result result =
+      run_on_terminal(small_training(folder / "run", {"--epochs", "1"}), columns, [](const std::string&, int) {});
+  CHECK(result.code == 0);
+  int bars = 0;
+  size_t at = 0;
+  while ((at = result.out.find("\repoch", at)) != std::string::npos) {
+    const size_t end = result.out.find("\x1b[K", ++at);
+    REQUIRE(end != std::string::npos);
+    int width = 0;
+    for (size_t i = at; i < end; ++i) width += (static_cast<unsigned char>(result.out[i]) & 0xC0) != 0x80;  // UTF-8
+    CAPTURE(result.out.substr(at, end - at));
+    CHECK(width < columns);
+    ++bars;
+  }
+  CHECK(bars > 0);
+}
+
+TEST_CASE("a short training on shapes learns") {
+  // 60 images, again and again: far above the 10 % of guessing on the images that it has trained on.
+  const Folder folder;
+  train({"train", "--data", "shapes", "--limit", "60", "--batch", "20", "--epochs", "20", "--width", "0.25",
+         "--augment", "none", "--kernels", "native", "--out", folder / "run"});
+  const auto rows = lines(read(folder / "run/metrics.csv"));
+  CHECK(std::stod(cells(rows.back())[2]) > 0.4);
+  CHECK(std::stod(cells(rows.back())[1]) < 1.8);
+}
