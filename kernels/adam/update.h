@@ -31,19 +31,21 @@ inline AdamFactors factors(const AdamOptions& o) {
           .shrink = o.decoupled_weight_decay ? o.lr : 0.0f};
 }
 
+// fmaf is written out, so that no compiler chooses where to round: an element comes out the same, to the bit, in any
+// rung, chunk and position, and on any device.
 __device__ __forceinline__ void adam_update(const AdamFactors& f, float weight_decay, float g, float& value, float& m,
                                             float& v) {
-  g += f.l2 * weight_decay * value;
-  value -= f.shrink * weight_decay * value;
-  m = f.beta1 * m + f.one_minus_beta1 * g;
-  v = f.beta2 * v + f.one_minus_beta2 * g * g;
-  value -= f.step_size * m / (sqrtf(v) * f.root_scale + f.eps);
+  g = fmaf(f.l2 * weight_decay, value, g);
+  value = fmaf(-(f.shrink * weight_decay), value, value);
+  m = fmaf(f.beta1, m, f.one_minus_beta1 * g);
+  v = fmaf(f.beta2, v, f.one_minus_beta2 * g * g);
+  value -= f.step_size * m / fmaf(sqrtf(v), f.root_scale, f.eps);
 }
 
 __device__ __forceinline__ void sgd_update(const SgdOptions& o, float weight_decay, float g, float& value, float& b) {
-  g += weight_decay * value;
-  b = o.step == 1 ? g : o.momentum * b + g;  // the buffer's contents before the first step do not count
-  value -= o.lr * (o.nesterov ? g + o.momentum * b : b);
+  g = fmaf(weight_decay, value, g);
+  b = o.step == 1 ? g : fmaf(o.momentum, b, g);  // the buffer's contents before the first step do not count
+  value = fmaf(-o.lr, o.nesterov ? fmaf(o.momentum, b, g) : b, value);
 }
 
 }  // namespace kernels::KERNEL_TARGET

@@ -17,9 +17,10 @@ __device__ __forceinline__ float batchnorm_add_lanes(float (&values)[batchnorm_f
 }
 
 __global__ void __launch_bounds__(batchnorm_finish_channels* batchnorm_finish_lanes)
-    batchnorm_split_finish_statistics(BatchNormTiles t, const float* __restrict__ partials, float eps, float momentum,
-                                      float* __restrict__ running_mean, float* __restrict__ running_var,
-                                      float* __restrict__ saved_mean, float* __restrict__ saved_invstd) {
+    batchnorm_split_finish_statistics(BatchNormTiles t, const float* __restrict__ x, const float* __restrict__ partials,
+                                      float eps, float momentum, float* __restrict__ running_mean,
+                                      float* __restrict__ running_var, float* __restrict__ saved_mean,
+                                      float* __restrict__ saved_invstd) {
   __shared__ float offsets[batchnorm_finish_lanes][batchnorm_finish_channels];
   __shared__ float squares[batchnorm_finish_lanes][batchnorm_finish_channels];
   const int c = blockIdx.x * batchnorm_finish_channels + threadIdx.x, C = t.channels;
@@ -30,7 +31,7 @@ __global__ void __launch_bounds__(batchnorm_finish_channels* batchnorm_finish_la
   float offset = 0;  // Σ nᵢ (μᵢ - first)
   for (int i = threadIdx.y; i < chunks; i += batchnorm_finish_lanes)
     offset += t.count(i * chunk_rows, chunk_rows) * (partials[static_cast<int64_t>(i) * 2 * C + c] - first);
-  const float mean = first + batchnorm_add_lanes(offsets, offset) / t.rows;
+  const float mean = first + batchnorm_add_lanes(offsets, offset) / t.rows;  // minus x[0,c], as all means here
 
   float square = 0;  // Σ Sᵢ + nᵢ (μᵢ-μ)²
   for (int i = threadIdx.y; i < chunks; i += batchnorm_finish_lanes) {
@@ -39,9 +40,9 @@ __global__ void __launch_bounds__(batchnorm_finish_channels* batchnorm_finish_la
   }
   square = batchnorm_add_lanes(squares, square);
   if (threadIdx.y > 0 || c >= C) return;
-  running_mean[c] = (1 - momentum) * running_mean[c] + momentum * mean;
+  running_mean[c] = (1 - momentum) * running_mean[c] + momentum * (x[c] + mean);
   running_var[c] = (1 - momentum) * running_var[c] + momentum * (square / (t.rows - 1));
-  saved_mean[c] = mean;
+  saved_mean[c] = x[c] + mean;
   saved_invstd[c] = 1 / sqrtf(square / t.rows + eps);
 }
 
@@ -67,11 +68,11 @@ __global__ void __launch_bounds__(batchnorm_finish_channels* batchnorm_finish_la
   dweight[c] = product * saved_invstd[c];
 }
 
-void batchnorm_finish_statistics(Context& context, const BatchNormTiles& t, const float* partials, float eps,
-                                 float momentum, float* running_mean, float* running_var, float* saved_mean,
+void batchnorm_finish_statistics(Context& context, const BatchNormTiles& t, const float* x, const float* partials,
+                                 float eps, float momentum, float* running_mean, float* running_var, float* saved_mean,
                                  float* saved_invstd) {
   launch(context, batchnorm_split_finish_statistics, ceil_div(t.channels, batchnorm_finish_channels),
-         dim3(batchnorm_finish_channels, batchnorm_finish_lanes), 0, t, partials, eps, momentum, running_mean,
+         dim3(batchnorm_finish_channels, batchnorm_finish_lanes), 0, t, x, partials, eps, momentum, running_mean,
          running_var, saved_mean, saved_invstd);
 }
 

@@ -11,7 +11,9 @@
 //
 //   μ = Σᵢ nᵢ μᵢ / n,    Σ (x-μ)² = Σᵢ (Sᵢ + nᵢ (μᵢ-μ)²),   Sᵢ = Σ (x-μᵢ)² over part i
 //
-// and within a thread differences from its first value are summed, so nothing cancels where the mean is large.
+// and within a thread differences from its first value are summed. Means travel as differences from the channel's first
+// value x[0,c], which are small where the mean is large: so nothing cancels, and no mean is rounded coarsely on its
+// way.
 #pragma once
 
 #include <algorithm>
@@ -84,7 +86,7 @@ struct BatchNormPlace {
   }
 };
 
-// partials: of each chunk and channel the mean, and the sum of squared differences from it.
+// partials: of each chunk and channel the mean minus x[0,c], and the sum of squared differences from the mean.
 template <int V>
 __global__ void __launch_bounds__(batchnorm_threads)
     batchnorm_split_sums(BatchNormTiles t, const float* __restrict__ x, float* __restrict__ partials) {
@@ -108,6 +110,7 @@ __global__ void __launch_bounds__(batchnorm_threads)
     minus_sum.subtract(sum);
     square.multiply_add(minus_sum, mean_of_d);
     mean = shift;
+    mean.subtract(Floats<V>::load(x + place.channel));
     mean.add(mean_of_d);
   }
   if (t.lanes > 1) {
@@ -119,12 +122,13 @@ __global__ void __launch_bounds__(batchnorm_threads)
     if (threadIdx.y > 0) return;
     // The first lane joins the lanes; own_mean + lane · columns · V is what another one found.
     const float n = t.count(place.row, static_cast<int64_t>(t.lanes) * t.rows_per_thread);
-    const auto first = mean;
+    auto offset = Floats<V>::zero();  // from the first lane's mean
     for (int lane = 1; lane < t.lanes; ++lane) {
       auto d = Floats<V>::load(own_mean + lane * t.columns * V);
-      d.subtract(first);
-      mean.multiply_add(t.count(place.row + lane * t.rows_per_thread, t.rows_per_thread) / n, d);
+      d.subtract(mean);
+      offset.multiply_add(t.count(place.row + lane * t.rows_per_thread, t.rows_per_thread) / n, d);
     }
+    mean.add(offset);
     for (int lane = 0; lane < t.lanes; ++lane) {
       auto d = Floats<V>::load(own_mean + lane * t.columns * V), weighted = Floats<V>::zero();
       d.subtract(mean);
@@ -231,8 +235,9 @@ __global__ void __launch_bounds__(batchnorm_threads)
 }
 
 // Joins the chunks: finish.cu.
-void batchnorm_finish_statistics(Context&, const BatchNormTiles&, const float* partials, float eps, float momentum,
-                                 float* running_mean, float* running_var, float* saved_mean, float* saved_invstd);
+void batchnorm_finish_statistics(Context&, const BatchNormTiles&, const float* x, const float* partials, float eps,
+                                 float momentum, float* running_mean, float* running_var, float* saved_mean,
+                                 float* saved_invstd);
 void batchnorm_finish_gradients(Context&, const BatchNormTiles&, const float* partials, const float* saved_invstd,
                                 float* dweight, float* dbias);
 
@@ -252,7 +257,8 @@ void batchnorm_forward_training(Context& context, const BatchNormShape& s, const
   const BatchNormTiles t = batchnorm_tiles(s, V);
   auto* partials = static_cast<float*>(context.workspace);
   launch(context, batchnorm_split_sums<V>, t.blocks(), t.block(), 0, t, x, partials);
-  batchnorm_finish_statistics(context, t, partials, eps, momentum, running_mean, running_var, saved_mean, saved_invstd);
+  batchnorm_finish_statistics(context, t, x, partials, eps, momentum, running_mean, running_var, saved_mean,
+                              saved_invstd);
   launch(context, batchnorm_split_apply<V, false>, t.blocks(), t.block(), 0, t, x, weight, bias, saved_mean,
          saved_invstd, eps, y);
 }

@@ -16,8 +16,9 @@ inline bool all_aligned(std::initializer_list<const void*> pointers) {
 }
 
 // load, store      V floats at p; for V = 4, p is 16-byte aligned
+// each(f)          f(0), f(1) … as the elements
 // [k], sum()       one of them; their sum
-// add, multiply_add  += a; += a · b, element by element, or by one factor for all
+// add, subtract, multiply_add  += a; -= a; += a · b, element by element, or by one factor for all
 template <int V>
 struct Floats;
 
@@ -26,7 +27,7 @@ struct Floats<1> {
   float v;
   __device__ static __forceinline__ Floats zero() { return {0}; }
   template <class F>
-  __device__ static __forceinline__ Floats each(F f) {  // f(i) is component i
+  __device__ static __forceinline__ Floats each(F f) {
     return {f(0)};
   }
   __device__ static __forceinline__ Floats load(const float* p) { return {*p}; }
@@ -51,7 +52,7 @@ struct Floats<4> {
   }
   template <class F>
   static __forceinline__ Floats each(F f) {
-    return {Vector {f(0), f(1), f(2), f(3)}};
+    return {Vector { f(0), f(1), f(2), f(3) }};
   }
   static __forceinline__ Floats load(const float* p) { return {*reinterpret_cast<const Memory*>(p)}; }
   __forceinline__ void store(float* p) const { *reinterpret_cast<Memory*>(p) = v; }

@@ -52,7 +52,7 @@ void set_thread_order(uint64_t seed);
 // A context on the device under test with a poisoned workspace of at least this many bytes.
 kernels::Context& context(size_t workspace_bytes);
 
-// An array in the device's memory, with 64 guard bytes at each end that its destructor checks.
+// An array in the device's memory, with 256 guard bytes at each end that its destructor checks.
 class Bytes {
  public:
   explicit Bytes(size_t bytes);
@@ -67,28 +67,36 @@ class Bytes {
   char* memory_;
 };
 
+// `offset`: the array starts so many elements behind a multiple of 256 bytes, as a view into a larger one may.
 template <class T>
 class Array {
  public:
   // Filled with NaN (0xFF bytes): an output that a kernel forgets to write cannot pass.
-  explicit Array(int64_t count) : Array(std::vector<T>(count), true) {}
-  Array(const std::vector<T>& values) : Array(values, false) {}
-  T* data() const { return static_cast<T*>(bytes_.data()); }
+  explicit Array(int64_t count, int offset = 0) : Array(std::vector<T>(count), offset, true) {}
+  Array(const std::vector<T>& values, int offset = 0) : Array(values, offset, false) {}
+  T* data() const { return static_cast<T*>(bytes_.data()) + offset_; }
   operator T*() const { return data(); }
   std::vector<T> read() const {
-    std::vector<T> values(count_);
+    std::vector<T> values(offset_ + count_);
     bytes_.read(values.data());
+    values.erase(values.begin(), values.begin() + offset_);
     return values;
   }
 
  private:
-  Array(std::vector<T> values, bool poison) : count_(values.size()), bytes_(values.size() * sizeof(T)) {
+  Array(std::vector<T> values, int offset, bool poison)
+      : count_(values.size()), offset_(offset), bytes_((offset + values.size()) * sizeof(T)) {
     if (poison) std::memset(static_cast<void*>(values.data()), 0xFF, values.size() * sizeof(T));
+    values.insert(values.begin(), offset, T());
     bytes_.write(values.data());
   }
   size_t count_;
+  int offset_;
   Bytes bytes_;
 };
+
+// What a case leaves in memory: must not depend on the thread order.
+using Outputs = std::vector<std::vector<float>>;
 
 std::vector<double> to_double(const std::vector<float>&);
 std::vector<double> absolute(const std::vector<float>&);  // |x| in double: for the magnitude of a sum
@@ -130,11 +138,11 @@ void for_each_case(Pass Row::*pass, const std::vector<Shape>& awkward, int drawn
       const Shape shape = seed < awkward.size() ? awkward[seed] : draw(shape_random);
       if (!row.supports(shape)) continue;
       current_case = {Row::operation, row.name, seed};
-      std::vector<std::vector<float>> first;
+      Outputs first;
       for (const uint64_t order : {0, 1, 2}) {
         set_thread_order(order);
         Random data_random{seed * 2 + 2};
-        std::vector<std::vector<float>> outputs = body(row, shape, data_random);
+        const Outputs outputs = body(row, shape, data_random);
         INFO(current_case.repeat() << "  (thread order " << order << ")");
         if (order == 0) first = outputs;
         REQUIRE(outputs.size() == first.size());
