@@ -1,5 +1,6 @@
 #include "kernels/harness.h"
 
+#include <sanitizer/asan_interface.h>
 #include <simt/simt.h>
 
 #include <cstdlib>
@@ -7,8 +8,8 @@
 namespace test {
 namespace {
 
-constexpr size_t guard = 256;  // bytes at each end; keeps the array aligned as cudaMalloc does
-constexpr unsigned char guard_byte = 0xA5;
+constexpr size_t guard = 256;               // bytes at each end; keeps the array aligned as cudaMalloc does
+constexpr unsigned char guard_byte = 0xFF;  // NaN as a float: a result that a read beyond the end went into shows
 
 const engine::Runtime& runtime() { return engine::runtime(device_under_test()); }
 const char* environment(const char* name) {
@@ -45,9 +46,14 @@ kernels::Context& context(size_t workspace_bytes) {
 
 Bytes::Bytes(size_t bytes) : bytes_(bytes), memory_(static_cast<char*>(runtime().allocate(bytes + 2 * guard))) {
   runtime().fill(memory_, guard_byte, bytes_ + 2 * guard, nullptr);
+  if (device_under_test() == DeviceType::cpu) {  // with AddressSanitizer, any access to the guards ends the test
+    ASAN_POISON_MEMORY_REGION(memory_, guard);
+    ASAN_POISON_MEMORY_REGION(memory_ + guard + bytes_, guard);
+  }
 }
 
 Bytes::~Bytes() {
+  if (device_under_test() == DeviceType::cpu) ASAN_UNPOISON_MEMORY_REGION(memory_, bytes_ + 2 * guard);
   std::vector<unsigned char> all(bytes_ + 2 * guard);
   runtime().copy(all.data(), memory_, all.size(), engine::CopyKind::device_to_host, nullptr);
   runtime().stream_synchronize(nullptr);
