@@ -16,18 +16,15 @@ struct Convolution {
   int64_t (*weights)(const Shape&);  // of w
 };
 
-// Runs one pass of a row on random arrays a and b and compares its result with the reference. offset: all arrays start
-// so many floats behind an aligned address, as a view into a larger array may.
+// Runs one pass of a row on random arrays a and b and compares its result with the reference. offset: of all arrays, in
+// floats.
 template <class Row, class Pass, class Shape, class Reference>
-std::vector<std::vector<float>> check_pass(Pass Row::*pass, const Row& row, const Shape& s, Reference reference,
-                                           Random& random, int64_t count_a, int64_t count_b, int64_t count_result,
-                                           double terms, int offset) {
-  const std::vector<float> all_a = random.floats(offset + count_a), all_b = random.floats(offset + count_b);
-  const Array<float> device_a(all_a), device_b(all_b), device_result(offset + count_result);
-  (row.*pass)(context(row.workspace(s)), s, device_a + offset, device_b + offset, device_result + offset);
-  const std::vector<float> all = device_result.read(), result(all.begin() + offset, all.end());
-
-  const std::vector<float> a(all_a.begin() + offset, all_a.end()), b(all_b.begin() + offset, all_b.end());
+Outputs check_pass(Pass Row::*pass, const Row& row, const Shape& s, Reference reference, Random& random,
+                   int64_t count_a, int64_t count_b, int64_t count_result, double terms, int offset) {
+  const std::vector<float> a = random.floats(count_a), b = random.floats(count_b);
+  const Array<float> device_a(a, offset), device_b(b, offset), device_result(count_result, offset);
+  (row.*pass)(context(row.workspace(s)), s, device_a, device_b, device_result);
+  const std::vector<float> result = device_result.read();
   std::vector<double> expected(count_result), magnitude(count_result);
   reference(s, to_double(a).data(), to_double(b).data(), expected.data());
   reference(s, absolute(a).data(), absolute(b).data(), magnitude.data());
