@@ -272,13 +272,15 @@ inline Turn Worker::next_turn() {
     report_deadlock();
     next = next_ready();
   }
-  Fiber* self = running_;
-  unsigned before = current_;
+  if (static_cast<unsigned>(next) == current_) {
+    make_current(next);
+    return {nullptr, nullptr};
+  }
+  Fiber* to = fiber_[next] != nullptr ? fiber_[next] : spare();
+  Fiber* self = std::exchange(running_, to);
+  fiber_[current_] = self;
   make_current(next);
-  if (current_ == before) return {self, nullptr};
-  fiber_[before] = self;
-  running_ = fiber_[current_] != nullptr ? fiber_[current_] : spare();
-  return {self, running_};
+  return {self, to};
 }
 
 Turn Worker::arrive_at_barrier(const char* name, int predicate) {
@@ -335,6 +337,7 @@ Turn Worker::arrive_at_warp_operation() {
 void Worker::fail(const std::string& message) {
   if (running.abandoned) return;
   failure_ = failure_in_thread(*launch_, blockIdx, index_[current_], message);
+  waits_at_[current_] = nullptr;  // it may have failed on its way into a wait
   abandon_block();
 }
 

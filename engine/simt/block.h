@@ -21,7 +21,7 @@ constexpr unsigned most_threads = 1024;               // of a block
 constexpr std::size_t most_shared_bytes = 166912;     // of a block, as on compute capability 8.0
 constexpr std::size_t standard_shared_bytes = 49152;  // without cudaFuncSetAttribute
 
-// Runs block number `block`, counted with x fastest. Returns what went wrong, empty if nothing.
+// Runs block number `block`, counted with x fastest. Returns what went wrong, empty if nothing; throws std::bad_alloc.
 std::string run_block(const Launch& launch, std::uint64_t block);
 
 // Makes an error with this text the last one of this OS thread; returns it.

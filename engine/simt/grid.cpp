@@ -5,7 +5,9 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
+#include <new>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -51,13 +53,22 @@ struct Grid {
       if (begin >= blocks) return;
       std::uint64_t end = std::min(begin + chunk, blocks);
       for (std::uint64_t i = begin; i < end; ++i) {
-        std::string message = run_block(launch, order.empty() ? i : order[i]);
-        if (message.empty()) continue;
-        std::lock_guard lock(mutex);
-        if (!failed.exchange(true)) failure = message;
-        return;
+        if (!run(order.empty() ? i : order[i])) return;
       }
     }
+  }
+
+  bool run(std::uint64_t block) {
+    std::string message;
+    try {
+      message = run_block(launch, block);
+    } catch (const std::bad_alloc&) {
+      message = "no memory for the stacks or the shared memory of a block";
+    }
+    if (message.empty()) return true;
+    std::lock_guard lock(mutex);
+    if (!failed.exchange(true)) failure = message;
+    return false;
   }
 };
 
@@ -79,7 +90,7 @@ class Pool {
     std::lock_guard one_launch_at_a_time(launch_mutex_);
     {
       std::lock_guard lock(mutex_);
-      while (static_cast<int>(helpers_.size()) < helpers) helpers_.emplace_back([this] { help(); });
+      helpers = add_helpers(helpers);
       grid_ = &grid;
       tickets_ = helpers;
     }
@@ -91,6 +102,15 @@ class Pool {
   }
 
  private:
+  // Up to `wanted` helpers; fewer where the system allows no more threads.
+  int add_helpers(int wanted) {
+    try {
+      while (static_cast<int>(helpers_.size()) < wanted) helpers_.emplace_back([this] { help(); });
+    } catch (const std::system_error&) {
+    }
+    return std::min(wanted, static_cast<int>(helpers_.size()));
+  }
+
   void help() {
     std::unique_lock lock(mutex_);
     for (;;) {

@@ -45,17 +45,20 @@ std::string ranges(const std::vector<unsigned>& numbers) {
 }  // namespace
 
 std::string kernel_name(void (*kernel)()) {
-  Dl_info info;
   void* address = reinterpret_cast<void*>(kernel);
-  if (dladdr(address, &info) != 0 && info.dli_sname != nullptr && info.dli_saddr == address) {
+  std::ostringstream out;
+  Dl_info info;
+  if (dladdr(address, &info) == 0) {
+    out << "at " << address;
+  } else if (info.dli_sname == nullptr || info.dli_saddr != address) {
+    out << "at " << info.dli_fname << "+0x" << std::hex
+        << static_cast<char*>(address) - static_cast<char*>(info.dli_fbase);  // for addr2line
+  } else {
     int status = 0;
     char* demangled = abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status);
-    std::string name = demangled != nullptr ? demangled : info.dli_sname;
+    out << (demangled != nullptr ? demangled : info.dli_sname);
     std::free(demangled);
-    return name;
   }
-  std::ostringstream out;
-  out << "at " << address;
   return out.str();
 }
 

@@ -9,7 +9,8 @@
 
 namespace simt::detail {
 
-// The kernel's name with its parameter types if the program exports it (CMake's ENABLE_EXPORTS), else its address.
+// The kernel's name with its parameter types if the program exports it (CMake's ENABLE_EXPORTS; not from an unnamed
+// namespace), else its place in the program file, for addr2line.
 std::string kernel_name(void (*kernel)());
 
 // "kernel k(float*), block (1,0,0) of (4,1,1), thread (3,0,0): <what>"

@@ -193,6 +193,13 @@ __global__ void owns_something(int* alive, int* passed) {
   atomicAdd(passed, 1);
 }
 
+__global__ void not_exported() { __trap(); }
+
+TEST_CASE("a kernel whose name is not known is reported with its place in the program") {
+  CHECK(launch(not_exported, {1, 1}) == cudaErrorLaunchFailure);
+  CHECK_THAT(message(), Contains("simt_tests+0x"));
+}
+
 TEST_CASE("threads that can never go on are unwound") {
   int alive = 0, passed = 0;
   CHECK(launch(owns_something, {1, 64}, &alive, &passed) == cudaErrorLaunchFailure);

@@ -9,6 +9,10 @@
 #include "catch.h"
 #include "launch.h"
 
+#ifdef SIMT_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace simt_tests {
 namespace {
 
@@ -191,6 +195,9 @@ __global__ void look_at_shared(int* not_poison, uintptr_t* address, unsigned byt
   *address |= reinterpret_cast<uintptr_t>(p);
   for (unsigned i = 0; i < bytes; ++i) atomicAdd(not_poison, p[i] != 0xff);
   for (unsigned i = 0; i < bytes; ++i) p[i] = 1;
+#ifdef SIMT_ASAN
+  atomicAdd(not_poison, __asan_address_is_poisoned(p + bytes) == 0);  // the end is guarded
+#endif
 }
 
 TEST_CASE("each block finds its dynamic shared memory poisoned, and aligned to 128 bytes") {

@@ -25,7 +25,8 @@ constexpr int warpSize = 32;
 #define SIMT_INLINE inline __attribute__((always_inline))
 
 // Block barriers. If a thread of the block has exited, or waits for something else while all others wait here, the
-// launch fails with a report: stricter than a GPU, whose barrier does not count exited threads.
+// launch fails with a report: stricter than a GPU, whose barrier does not count exited threads. The same holds for the
+// lanes that the mask of a warp operation names.
 SIMT_INLINE void __syncthreads() { detail::block_barrier("__syncthreads", 0); }
 SIMT_INLINE int __syncthreads_count(int predicate) { return detail::block_barrier("__syncthreads_count", predicate); }
 SIMT_INLINE int __syncthreads_or(int predicate) { return detail::block_barrier("__syncthreads_or", predicate) != 0; }

@@ -230,10 +230,6 @@ inline void fast_sincos(float x, float* s, float* c) {
 
 }  // namespace simt
 
-// GCC calls the library for these, one float at a time, unless it may ignore NaN; so they are ours.
-#define fminf(a, b) (::simt::detail::number_min<float>(a, b))
-#define fmaxf(a, b) (::simt::detail::number_max<float>(a, b))
-
 #define __expf(x) (::expf(x))
 #define __exp10f(x) (::simt::detail::fast_exp10(x))
 #define __logf(x) (::logf(x))
@@ -244,3 +240,14 @@ inline void fast_sincos(float x, float* s, float* c) {
 #define __cosf(x) (::cosf(x))
 #define __tanf(x) (::tanf(x))
 #define __sincosf(x, s, c) (::simt::detail::fast_sincos(x, s, c))
+
+// g++ calls the library for these two, one float at a time, unless it may ignore NaN. A gnu_inline definition stands in
+// for the library's wherever the header is seen, and makes no symbol.
+extern "C" {
+extern inline __attribute__((gnu_inline, always_inline)) float fminf(float a, float b) noexcept {
+  return simt::detail::number_min(a, b);
+}
+extern inline __attribute__((gnu_inline, always_inline)) float fmaxf(float a, float b) noexcept {
+  return simt::detail::number_max(a, b);
+}
+}

@@ -1,134 +1,134 @@
 #pragma once
 
-// CUDA's vector types, with CUDA's sizes and alignments. Kernels read and write arrays of other types through them (a
-// float4 or a uint4 at a time), hence may_alias: such an access may touch any object.
+// CUDA's vector types, with CUDA's sizes and alignments. Kernels read and write arrays of other types through those of
+// 2 and 4 (a float4 or a uint4 at a time), hence may_alias: such an access may touch any object.
 
 namespace simt {
 
-struct __attribute__((may_alias, aligned(1))) char1 {
+struct char1 {
   signed char x;
 };
 struct __attribute__((may_alias, aligned(2))) char2 {
   signed char x, y;
 };
-struct __attribute__((may_alias, aligned(1))) char3 {
+struct char3 {
   signed char x, y, z;
 };
 struct __attribute__((may_alias, aligned(4))) char4 {
   signed char x, y, z, w;
 };
 
-struct __attribute__((may_alias, aligned(1))) uchar1 {
+struct uchar1 {
   unsigned char x;
 };
 struct __attribute__((may_alias, aligned(2))) uchar2 {
   unsigned char x, y;
 };
-struct __attribute__((may_alias, aligned(1))) uchar3 {
+struct uchar3 {
   unsigned char x, y, z;
 };
 struct __attribute__((may_alias, aligned(4))) uchar4 {
   unsigned char x, y, z, w;
 };
 
-struct __attribute__((may_alias, aligned(2))) short1 {
+struct short1 {
   short x;
 };
 struct __attribute__((may_alias, aligned(4))) short2 {
   short x, y;
 };
-struct __attribute__((may_alias, aligned(2))) short3 {
+struct short3 {
   short x, y, z;
 };
 struct __attribute__((may_alias, aligned(8))) short4 {
   short x, y, z, w;
 };
 
-struct __attribute__((may_alias, aligned(2))) ushort1 {
+struct ushort1 {
   unsigned short x;
 };
 struct __attribute__((may_alias, aligned(4))) ushort2 {
   unsigned short x, y;
 };
-struct __attribute__((may_alias, aligned(2))) ushort3 {
+struct ushort3 {
   unsigned short x, y, z;
 };
 struct __attribute__((may_alias, aligned(8))) ushort4 {
   unsigned short x, y, z, w;
 };
 
-struct __attribute__((may_alias, aligned(4))) int1 {
+struct int1 {
   int x;
 };
 struct __attribute__((may_alias, aligned(8))) int2 {
   int x, y;
 };
-struct __attribute__((may_alias, aligned(4))) int3 {
+struct int3 {
   int x, y, z;
 };
 struct __attribute__((may_alias, aligned(16))) int4 {
   int x, y, z, w;
 };
 
-struct __attribute__((may_alias, aligned(4))) uint1 {
+struct uint1 {
   unsigned int x;
 };
 struct __attribute__((may_alias, aligned(8))) uint2 {
   unsigned int x, y;
 };
-struct __attribute__((may_alias, aligned(4))) uint3 {
+struct uint3 {
   unsigned int x, y, z;
 };
 struct __attribute__((may_alias, aligned(16))) uint4 {
   unsigned int x, y, z, w;
 };
 
-struct __attribute__((may_alias, aligned(8))) longlong1 {
+struct longlong1 {
   long long x;
 };
 struct __attribute__((may_alias, aligned(16))) longlong2 {
   long long x, y;
 };
-struct __attribute__((may_alias, aligned(8))) longlong3 {
+struct longlong3 {
   long long x, y, z;
 };
 struct __attribute__((may_alias, aligned(16))) longlong4 {
   long long x, y, z, w;
 };
 
-struct __attribute__((may_alias, aligned(8))) ulonglong1 {
+struct ulonglong1 {
   unsigned long long x;
 };
 struct __attribute__((may_alias, aligned(16))) ulonglong2 {
   unsigned long long x, y;
 };
-struct __attribute__((may_alias, aligned(8))) ulonglong3 {
+struct ulonglong3 {
   unsigned long long x, y, z;
 };
 struct __attribute__((may_alias, aligned(16))) ulonglong4 {
   unsigned long long x, y, z, w;
 };
 
-struct __attribute__((may_alias, aligned(4))) float1 {
+struct float1 {
   float x;
 };
 struct __attribute__((may_alias, aligned(8))) float2 {
   float x, y;
 };
-struct __attribute__((may_alias, aligned(4))) float3 {
+struct float3 {
   float x, y, z;
 };
 struct __attribute__((may_alias, aligned(16))) float4 {
   float x, y, z, w;
 };
 
-struct __attribute__((may_alias, aligned(8))) double1 {
+struct double1 {
   double x;
 };
 struct __attribute__((may_alias, aligned(16))) double2 {
   double x, y;
 };
-struct __attribute__((may_alias, aligned(8))) double3 {
+struct double3 {
   double x, y, z;
 };
 struct __attribute__((may_alias, aligned(16))) double4 {
