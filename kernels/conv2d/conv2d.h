@@ -1,8 +1,10 @@
 // Full 3×3 convolution, padding 1: MobileNet's stem (3 input channels), and any number of channels.
 //
-//   forward          y[n,p,q,o]  = Σ_{r,s,i} x[n, p·stride+r-1, q·stride+s-1, i] · w[o,r,s,i]      (x is 0 outside the
-//   image) backward_data    dx[n,h,v,i] = Σ_{r,s,o} dy[n,p,q,o] · w[o,r,s,i]   over p·stride+r-1 = h, q·stride+s-1 = v
+//   forward          y[n,p,q,o]  = Σ_{r,s,i} x[n, p·stride+r-1, q·stride+s-1, i] · w[o,r,s,i]
+//   backward_data    dx[n,h,v,i] = Σ_{r,s,o} dy[n,p,q,o] · w[o,r,s,i]   over p·stride+r-1 = h, q·stride+s-1 = v
 //   backward_weight  dw[o,r,s,i] = Σ_{n,p,q} x[n, p·stride+r-1, q·stride+s-1, i] · dy[n,p,q,o]
+//
+// x is 0 outside the image.
 //
 // Layout: activations NHWC, filters [Cout,3,3,Cin]. PyTorch's [Cout,Cin,3,3] is converted by engine/io.
 #pragma once

@@ -18,13 +18,13 @@ namespace {
 constexpr int I = 3, taps = 9 * I;  // input channels; tap = (r · 3 + s) · I + i
 constexpr int T = 4;                // pixels of a strip
 constexpr int most_channels = 32;   // output channels of a block at a time
-constexpr int most_threads = 128;   // a block's; in backward_weight half of them
-constexpr int weight_threads = 64;
+constexpr int most_threads = 128;   // a block's
+constexpr int weight_threads = 64;  // in backward_weight, whose threads hold 27 sums of 16 bytes each
 constexpr int most_slices = 512;
 
 // 4 where 16-byte accesses to (…, Cout) arrays are possible, else 1.
 int vector_width(const Conv2dShape& shape, const void* array) {
-  return shape.out_channels % 4 == 0 && reinterpret_cast<uintptr_t>(array) % 16 == 0 ? 4 : 1;
+  return shape.out_channels % 4 == 0 && all_aligned({array}) ? 4 : 1;
 }
 
 // The filters of `channels` output channels from w on, transposed into shared memory, (taps, channels); zero for those
@@ -249,7 +249,7 @@ __global__ void conv2d_stem_add_slices(int64_t count, int slices, const float* _
 
 namespace {
 
-// How backward_weight's work is cut; by the shape (and V) alone, so that the result has the same bits in every run.
+// How backward_weight's work is cut; by the shape and V alone, so that the result has the same bits in every run.
 struct Split {
   int groups, lanes, channel_blocks, rows_a_lane, slices;
 };

@@ -1,9 +1,11 @@
 // Depthwise 3×3 convolution, padding 1: every channel has its own 3×3 filter (Howard et al. 2017, MobileNets,
 // section 3.1).
 //
-//   forward          y[n,p,q,c]  = Σ_{r,s} x[n, p·stride+r-1, q·stride+s-1, c] · w[r,s,c]          (x is 0 outside the
-//   image) backward_data    dx[n,i,j,c] = Σ_{r,s} dy[n,p,q,c] · w[r,s,c]   over p·stride+r-1 = i, q·stride+s-1 = j
+//   forward          y[n,p,q,c]  = Σ_{r,s} x[n, p·stride+r-1, q·stride+s-1, c] · w[r,s,c]
+//   backward_data    dx[n,i,j,c] = Σ_{r,s} dy[n,p,q,c] · w[r,s,c]   over p·stride+r-1 = i, q·stride+s-1 = j
 //   backward_weight  dw[r,s,c]   = Σ_{n,p,q} x[n, p·stride+r-1, q·stride+s-1, c] · dy[n,p,q,c]
+//
+// x is 0 outside the image.
 //
 // Layout: activations NHWC, filters [3,3,C]. PyTorch's [C,1,3,3] is converted by engine/io.
 #pragma once

@@ -10,9 +10,7 @@ namespace kernels::KERNEL_TARGET {
 
 // 4 where 16-byte accesses are possible: 4 divides the channels and all arrays are 16-byte aligned; else 1.
 inline int vector_width(const DepthwiseConvShape& shape, std::initializer_list<const void*> arrays) {
-  uintptr_t bits = static_cast<uintptr_t>(shape.channels % 4) * 4;
-  for (const void* array : arrays) bits |= reinterpret_cast<uintptr_t>(array);
-  return bits % 16 == 0 ? 4 : 1;
+  return shape.channels % 4 == 0 && all_aligned(arrays) ? 4 : 1;
 }
 
 // The N pixels of a row from column `first` on, V channels each; zero outside columns 0 … width - 1. row: column 0's

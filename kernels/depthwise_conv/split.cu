@@ -1,6 +1,6 @@
 // Idea: the weight gradient's sum over the batch is split. A block takes a slice of the rows of dy, of all images in
 // order, and 32 groups of channels at most; a thread adds up all nine taps of one group over some rows of the slice,
-// four outputs at a time, so an element of x that it loads serves up to nine products. The block adds its threads' sums
+// four outputs at a time, with 4 loads of dy and 18 of x for 36 products. The block adds its threads' sums
 // in shared memory and writes them to the workspace; a second kernel adds the slices. Both in a fixed order and without
 // atomics: the result has the same bits in every run.
 #include <algorithm>
@@ -18,7 +18,7 @@ constexpr int most_threads = 128;  // a block's
 constexpr int most_groups = 32;    // of V channels, a block's
 constexpr int most_slices = 512;
 
-// How the work is cut. It depends on the shape alone, so the result does too.
+// How the work is cut. By the shape and V alone, so that the result has the same bits in every run.
 struct Split {
   int groups, lanes;   // a block's threads: (groups, lanes); a group is V channels, a lane some of the slice's rows
   int channel_blocks;  // blocks side by side
