@@ -84,12 +84,13 @@ TEST_CASE("parameters and multiply-adds are those of the paper") {
 
 TEST_CASE("the share of each kind of layer is that of the paper's table 2") {
   const MobileNetV1Config config{1, 224, 1000};
-  const auto near = [](double percent) { return Approx(percent).margin(0.006); };  // the paper gives two decimals
+  // The paper rounds to 0.01 and leaves the linear layer's bias out, which moves the shares of parameters by 0.02.
+  const auto near = [](double percent) { return Approx(percent).margin(0.02); };
   CHECK(shares(config, LayerKind::pointwise).first == near(94.86));
   CHECK(shares(config, LayerKind::pointwise).second == near(74.59));
   CHECK(shares(config, LayerKind::depthwise).first == near(3.06));
   CHECK(shares(config, LayerKind::depthwise).second == near(1.06));
-  CHECK(shares(config, LayerKind::stem).first == near(1.19));
+  CHECK(shares(config, LayerKind::stem).first == near(1.91));  // it prints 1.19, with which the column sums to 99.29
   CHECK(shares(config, LayerKind::stem).second == near(0.02));
   CHECK(shares(config, LayerKind::linear).first == near(0.18));
   CHECK(shares(config, LayerKind::linear).second == near(24.33));
