@@ -48,7 +48,7 @@ std::map<std::string, std::vector<std::string>> all_rows(DeviceType device) {
 Policy parse_policy(const std::string& text, DeviceType device) {
   const auto all = all_rows(device);
   Policy policy;
-  std::istringstream words(text);
+  std::istringstream words(text + ',');  // so that an empty word at the end, or nothing at all, is a word too
   for (std::string word; std::getline(words, word, ',');) {
     const size_t equals = word.find('=');
     if (equals == std::string::npos) {
