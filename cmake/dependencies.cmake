@@ -1,5 +1,5 @@
-# Every library that the project stands on. Sets HAVE_CUDA, HAVE_CUDNN and HAVE_ONEDNN, and NOTE_* with the reason where one
-# is left out, for the summary.
+# Every library that the project stands on. Sets HAVE_CUDA, HAVE_CUBLAS, HAVE_CUDNN and HAVE_ONEDNN, and NOTE_* with the
+# reason where one is left out, for the summary.
 
 find_program(CCACHE ccache)
 if(CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
@@ -47,11 +47,25 @@ else()
     else()
       set(HAVE_CUDA ON)
       set(CMAKE_CUDA_STANDARD 20)
+      if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nvcc has it
+        set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+        set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+      endif()
       set(CMAKE_CUDA_STANDARD_REQUIRED ON)
       set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
       find_package(CUDAToolkit REQUIRED)
     endif()
   endif()
+endif()
+
+if(NOT HAVE_CUDA)
+  leave_out(CUBLAS "there is no CUDA")
+elseif(MOBILENET_CUBLAS STREQUAL "OFF")
+  leave_out(CUBLAS "MOBILENET_CUBLAS=OFF")
+elseif(TARGET CUDA::cublas)
+  set(HAVE_CUBLAS ON)
+else()
+  leave_out(CUBLAS "libcublas was not found")
 endif()
 
 if(NOT HAVE_CUDA)
