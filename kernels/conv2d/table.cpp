@@ -5,12 +5,22 @@ namespace kernels {
 
 namespace KERNEL_TARGET {
 extern const Conv2d conv2d_naive, conv2d_stem;
-}
+extern const Conv2d conv2d_onednn, conv2d_cudnn;
+}  // namespace KERNEL_TARGET
 
 template <>
 std::span<const Conv2d> rows<Conv2d, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const Conv2d table[] = {conv2d_naive, conv2d_stem};
+  static const Conv2d table[] = {
+      conv2d_naive,
+      conv2d_stem,
+#ifdef MOBILENET_ONEDNN
+      conv2d_onednn,
+#endif
+#ifdef MOBILENET_CUDNN
+      conv2d_cudnn,
+#endif
+  };
   return table;
 }
 

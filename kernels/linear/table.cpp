@@ -5,12 +5,21 @@ namespace kernels {
 
 namespace KERNEL_TARGET {
 extern const Linear linear_naive, linear_warp, linear_register_tile;
-}
+extern const Linear linear_onednn, linear_cublas;
+}  // namespace KERNEL_TARGET
 
 template <>
 std::span<const Linear> rows<Linear, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const Linear table[] = {linear_naive, linear_warp, linear_register_tile};
+  static const Linear table[] = {
+      linear_naive,  linear_warp, linear_register_tile,
+#ifdef MOBILENET_ONEDNN
+      linear_onednn,
+#endif
+#ifdef MOBILENET_CUBLAS
+      linear_cublas,
+#endif
+  };
   return table;
 }
 

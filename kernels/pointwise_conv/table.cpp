@@ -5,12 +5,21 @@ namespace kernels {
 
 namespace KERNEL_TARGET {
 extern const PointwiseConv pointwise_conv_naive, pointwise_conv_shared_tile, pointwise_conv_register_tile;
-}
+extern const PointwiseConv pointwise_conv_onednn, pointwise_conv_cublas;
+}  // namespace KERNEL_TARGET
 
 template <>
 std::span<const PointwiseConv> rows<PointwiseConv, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const PointwiseConv table[] = {pointwise_conv_naive, pointwise_conv_shared_tile, pointwise_conv_register_tile};
+  static const PointwiseConv table[] = {
+      pointwise_conv_naive,  pointwise_conv_shared_tile, pointwise_conv_register_tile,
+#ifdef MOBILENET_ONEDNN
+      pointwise_conv_onednn,
+#endif
+#ifdef MOBILENET_CUBLAS
+      pointwise_conv_cublas,
+#endif
+  };
   return table;
 }
 

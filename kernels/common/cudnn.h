@@ -1,0 +1,139 @@
+// cuDNN for the rows of that name: convolutions in fp32, NHWC, by its convolution functions (cudnn_cnn.h). What was
+// made for a shape is kept in Context::cudnn.
+#pragma once
+
+#include <cudnn.h>
+
+#include <array>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "kernels/common/launch.h"
+
+namespace kernels::KERNEL_TARGET::cudnn {
+
+inline void check(cudnnStatus_t status, const char* what) {
+  if (status != CUDNN_STATUS_SUCCESS) throw Error(std::string(what) + ": " + cudnnGetErrorString(status));
+}
+
+// A cuDNN object that is destroyed with its owner.
+template <class T, cudnnStatus_t (*create)(T*), cudnnStatus_t (*destroy)(T)>
+struct Object {
+  T value = nullptr;
+  Object() { check(create(&value), "cudnnCreate…"); }
+  ~Object() { destroy(value); }
+  Object(const Object&) = delete;
+  operator T() const { return value; }
+};
+using Handle = Object<cudnnHandle_t, cudnnCreate, cudnnDestroy>;
+using Tensor = Object<cudnnTensorDescriptor_t, cudnnCreateTensorDescriptor, cudnnDestroyTensorDescriptor>;
+using Filter = Object<cudnnFilterDescriptor_t, cudnnCreateFilterDescriptor, cudnnDestroyFilterDescriptor>;
+using Operator =
+    Object<cudnnConvolutionDescriptor_t, cudnnCreateConvolutionDescriptor, cudnnDestroyConvolutionDescriptor>;
+
+// A 3×3 convolution, padding 1: x (N, H, W, in), w (out, 3, 3, in / groups), y (N, P, Q, out).
+struct Shape {
+  int batch, height, width, in, out, groups, stride;
+  auto key() const { return std::array{batch, height, width, in, out, groups, stride}; }
+};
+
+struct Convolution {
+  Tensor x, y;
+  Filter w;
+  Operator op;
+  int forward = -1, backward_data = -1, backward_weight = -1;  // the algorithms, once chosen
+
+  explicit Convolution(const Shape& s) {
+    const auto f32 = CUDNN_DATA_FLOAT;
+    const auto nhwc = CUDNN_TENSOR_NHWC;
+    check(cudnnSetTensor4dDescriptor(x, nhwc, f32, s.batch, s.in, s.height, s.width), "cudnnSetTensor4dDescriptor");
+    check(cudnnSetTensor4dDescriptor(y, nhwc, f32, s.batch, s.out, (s.height - 1) / s.stride + 1,
+                                     (s.width - 1) / s.stride + 1),
+          "cudnnSetTensor4dDescriptor");
+    check(cudnnSetFilter4dDescriptor(w, f32, nhwc, s.out, s.in / s.groups, 3, 3), "cudnnSetFilter4dDescriptor");
+    check(cudnnSetConvolution2dDescriptor(op, 1, 1, s.stride, s.stride, 1, 1, CUDNN_CROSS_CORRELATION, f32),
+          "cudnnSetConvolution2dDescriptor");
+    check(cudnnSetConvolutionGroupCount(op, s.groups), "cudnnSetConvolutionGroupCount");
+    check(cudnnSetConvolutionMathType(op, CUDNN_FMA_MATH), "cudnnSetConvolutionMathType");  // fp32, not TF32
+  }
+};
+
+// What Context::cudnn points to.
+struct Library {
+  Handle handle;
+  std::map<std::array<int, 7>, Convolution> convolutions;
+};
+
+inline Library& library(Context& context) {
+  if (context.cudnn == nullptr) context.cudnn = std::make_shared<Library>();
+  auto& library = *static_cast<Library*>(context.cudnn.get());
+  check(cudnnSetStream(library.handle, static_cast<cudaStream_t>(context.stream)), "cudnnSetStream");
+  return library;
+}
+
+inline Convolution& convolution(Library& library, const Shape& s) {
+  return library.convolutions.try_emplace(s.key(), s).first->second;
+}
+
+// Algorithms that want more scratch memory than this are passed over.
+constexpr size_t scratch_bytes = size_t{32} << 20;
+
+// The algorithm that cuDNN expects to be the fastest of those that give the same bits in every run, in fp32.
+// `get` is one of cudnnGetConvolution…Algorithm_v7.
+template <class Performance, class Get, class... Descriptors>
+int choose_algorithm(const char* what, Get get, Library& library, const Descriptors&... descriptors) {
+  Performance found[16];
+  int count = 0;
+  check(get(library.handle, descriptors..., 16, &count, found), what);
+  for (int i = 0; i < count; ++i) {
+    const bool fp32 = found[i].mathType == CUDNN_FMA_MATH || found[i].mathType == CUDNN_DEFAULT_MATH;
+    if (found[i].status == CUDNN_STATUS_SUCCESS && found[i].determinism == CUDNN_DETERMINISTIC && fp32 &&
+        found[i].memory <= scratch_bytes)
+      return found[i].algo;
+  }
+  throw Error(std::string(what) + ": cuDNN has no deterministic fp32 algorithm for this shape");
+}
+
+// Each takes scratch memory of scratch_bytes.
+inline void forward(Library& library, const Shape& s, const float* x, const float* w, float* y, void* scratch) {
+  Convolution& c = convolution(library, s);
+  if (c.forward < 0)
+    c.forward = choose_algorithm<cudnnConvolutionFwdAlgoPerf_t>("cudnnGetConvolutionForwardAlgorithm",
+                                                                cudnnGetConvolutionForwardAlgorithm_v7, library,
+                                                                c.x.value, c.w.value, c.op.value, c.y.value);
+  const float one = 1, zero = 0;
+  check(
+      cudnnConvolutionForward(library.handle, &one, c.x, x, c.w, w, c.op,
+                              static_cast<cudnnConvolutionFwdAlgo_t>(c.forward), scratch, scratch_bytes, &zero, c.y, y),
+      "cudnnConvolutionForward");
+}
+
+inline void backward_data(Library& library, const Shape& s, const float* dy, const float* w, float* dx, void* scratch) {
+  Convolution& c = convolution(library, s);
+  if (c.backward_data < 0)
+    c.backward_data = choose_algorithm<cudnnConvolutionBwdDataAlgoPerf_t>(
+        "cudnnGetConvolutionBackwardDataAlgorithm", cudnnGetConvolutionBackwardDataAlgorithm_v7, library, c.w.value,
+        c.y.value, c.op.value, c.x.value);
+  const float one = 1, zero = 0;
+  check(cudnnConvolutionBackwardData(library.handle, &one, c.w, w, c.y, dy, c.op,
+                                     static_cast<cudnnConvolutionBwdDataAlgo_t>(c.backward_data), scratch,
+                                     scratch_bytes, &zero, c.x, dx),
+        "cudnnConvolutionBackwardData");
+}
+
+inline void backward_weight(Library& library, const Shape& s, const float* x, const float* dy, float* dw,
+                            void* scratch) {
+  Convolution& c = convolution(library, s);
+  if (c.backward_weight < 0)
+    c.backward_weight = choose_algorithm<cudnnConvolutionBwdFilterAlgoPerf_t>(
+        "cudnnGetConvolutionBackwardFilterAlgorithm", cudnnGetConvolutionBackwardFilterAlgorithm_v7, library, c.x.value,
+        c.y.value, c.op.value, c.w.value);
+  const float one = 1, zero = 0;
+  check(cudnnConvolutionBackwardFilter(library.handle, &one, c.x, x, c.y, dy, c.op,
+                                       static_cast<cudnnConvolutionBwdFilterAlgo_t>(c.backward_weight), scratch,
+                                       scratch_bytes, &zero, c.w, dw),
+        "cudnnConvolutionBackwardFilter");
+}
+
+}  // namespace kernels::KERNEL_TARGET::cudnn
