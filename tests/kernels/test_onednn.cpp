@@ -1,0 +1,40 @@
+// oneDNN runs on the calling thread, not on a stream: under capture its rows must still become part of the graph.
+#include "kernels/harness.h"
+#include "kernels/pointwise_conv/pointwise_conv.h"
+
+using kernels::PointwiseConv, kernels::PointwiseConvShape;
+
+TEST_CASE("a oneDNN row is replayed with its graph", "[onednn]") {
+  if (test::device_under_test() != test::DeviceType::cpu) return;
+  for (const PointwiseConv& row : kernels::implementations<PointwiseConv>(test::DeviceType::cpu)) {
+    if (row.name != std::string("onednn")) continue;
+    const engine::Runtime& runtime = engine::runtime(test::DeviceType::cpu);
+    const PointwiseConvShape s{5, 3, 4};
+    test::current_case = {PointwiseConv::operation, row.name, 0};
+    test::Random random{1};
+    const auto first = random.floats(15), second = random.floats(15), w = random.floats(12);
+    const test::Array<float> x(first);
+    const test::Array<float> dw(w), dy(20);
+    const auto expect = [&](const std::vector<float>& x) {
+      std::vector<double> y(20), magnitude(20);
+      kernels::reference::pointwise_conv_forward(s, test::to_double(x).data(), test::to_double(w).data(), y.data());
+      kernels::reference::pointwise_conv_forward(s, test::absolute(x).data(), test::absolute(w).data(),
+                                                 magnitude.data());
+      test::check_sum(dy.read(), y, magnitude, 3);
+    };
+
+    kernels::Context context;
+    context.stream = runtime.stream_create();
+    runtime.capture_begin(context.stream);
+    row.forward(context, s, x, dw, dy);
+    void* graph = runtime.capture_end(context.stream);
+    CHECK(std::isnan(dy.read()[0]));  // nothing ran yet
+    runtime.graph_launch(graph, context.stream);
+    expect(first);
+    runtime.copy(x, second.data(), 15 * sizeof(float), engine::CopyKind::host_to_device, context.stream);
+    runtime.graph_launch(graph, context.stream);
+    expect(second);
+    runtime.graph_destroy(graph);
+    runtime.stream_destroy(context.stream);
+  }
+}
