@@ -8,8 +8,10 @@
 namespace test {
 namespace {
 
-constexpr size_t guard = 256;               // bytes at each end; keeps the array aligned as cudaMalloc does
-constexpr unsigned char guard_byte = 0xFF;  // NaN as a float: a result that a read beyond the end went into shows
+constexpr size_t guard = 256;  // bytes at each end; keeps the array aligned as cudaMalloc does
+// What stands there: a NaN, so that a result that a read beyond the end went into shows; and each array's its own, so
+// that one copied over another shows too.
+std::vector<uint32_t> guard_words(uint32_t array) { return std::vector<uint32_t>(guard / 4, 0x7fc00000u | array); }
 
 const engine::Runtime& runtime() { return engine::runtime(device_under_test()); }
 const char* environment(const char* name) {
@@ -45,7 +47,12 @@ kernels::Context& context(size_t workspace_bytes) {
 }
 
 Bytes::Bytes(size_t bytes) : bytes_(bytes), memory_(static_cast<char*>(runtime().allocate(bytes + 2 * guard))) {
-  runtime().fill(memory_, guard_byte, bytes_ + 2 * guard, nullptr);
+  static uint32_t arrays = 0;
+  array_ = ++arrays & 0x3fffffu;
+  const std::vector<uint32_t> words = guard_words(array_);
+  for (char* end : {memory_, memory_ + guard + bytes_})
+    runtime().copy(end, words.data(), guard, engine::CopyKind::host_to_device, nullptr);
+  runtime().stream_synchronize(nullptr);
   if (device_under_test() == DeviceType::cpu) {  // with AddressSanitizer, any access to the guards ends the test
     ASAN_POISON_MEMORY_REGION(memory_, guard);
     ASAN_POISON_MEMORY_REGION(memory_ + guard + bytes_, guard);
@@ -58,10 +65,10 @@ Bytes::~Bytes() {
   runtime().copy(all.data(), memory_, all.size(), engine::CopyKind::device_to_host, nullptr);
   runtime().stream_synchronize(nullptr);
   runtime().free(memory_);
-  size_t changed = 0;
-  for (size_t i = 0; i < guard; ++i) changed += (all[i] != guard_byte) + (all[guard + bytes_ + i] != guard_byte);
+  const std::vector<uint32_t> words = guard_words(array_);
   INFO(current_case.repeat());
-  CHECK(changed == 0);  // bytes before or behind the array that a kernel wrote
+  CHECK(std::memcmp(all.data(), words.data(), guard) == 0);                   // what lies before the array
+  CHECK(std::memcmp(all.data() + guard + bytes_, words.data(), guard) == 0);  // and behind it was not written
 }
 
 void* Bytes::data() const { return memory_ + guard; }

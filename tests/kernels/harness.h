@@ -65,6 +65,7 @@ class Bytes {
  private:
   size_t bytes_;
   char* memory_;
+  uint32_t array_;  // its number
 };
 
 // `offset`: the array starts so many elements behind a multiple of 256 bytes, as a view into a larger one may.
