@@ -30,7 +30,7 @@ int fail(int code, const std::string& command, const std::string& message) {
 int main(int argc, char** argv) {
   CLI::App app("Trains MobileNetV1 and uses it, with kernels of its own for the GPU and the CPU.", "mobilenet");
   app.set_version_flag("--version", tools::build::version);
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);
   std::vector<tools::Command> commands;
   for (const auto add :
        {tools::add_train, tools::add_eval, tools::add_predict, tools::add_summary, tools::add_data, tools::add_info})
@@ -48,6 +48,12 @@ int main(int argc, char** argv) {
   }
 
   const auto chosen = std::find_if(commands.begin(), commands.end(), [](const auto& c) { return c.app->parsed(); });
+  if (chosen == commands.end()) {
+    std::vector<std::string> names;
+    for (const auto& c : commands) names.push_back(c.app->get_name());
+    return fail(tools::exit_usage, "",
+                fmt::format("a subcommand is missing: one of {} (see mobilenet --help)", fmt::join(names, ", ")));
+  }
   const std::string command = chosen->app->get_name();
   try {
     return chosen->run();
