@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
@@ -72,6 +73,20 @@ struct Grid {
   }
 };
 
+// Looks again and again, for a short while, whether done() holds; false if it does not. A sleeping thread takes several
+// microseconds to wake, and may wake on a processor that is busy while another is idle; in a sequence of launches
+// nobody should fall asleep.
+template <class F>
+bool watch(F done) {
+  constexpr auto patience = std::chrono::microseconds(50);
+  auto end = std::chrono::steady_clock::now() + patience;
+  while (!done()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
 // OS threads that wait for grids. A launch hands out tickets; who takes one helps until no block is left. Tickets that
 // nobody has taken by the time the launching thread has run out of blocks are withdrawn, so a helper that wakes late
 // delays nobody.
@@ -96,8 +111,12 @@ class Pool {
     }
     for (int i = 0; i < helpers; ++i) wake_.notify_one();
     grid.work();
+    {
+      std::lock_guard lock(mutex_);
+      tickets_ = 0;
+    }
+    watch([this] { return at_work_ == 0; });
     std::unique_lock lock(mutex_);
-    tickets_ = 0;
     finished_.wait(lock, [this] { return at_work_ == 0; });
   }
 
@@ -112,8 +131,9 @@ class Pool {
   }
 
   void help() {
-    std::unique_lock lock(mutex_);
     for (;;) {
+      watch([this] { return tickets_ > 0 || stop_; });
+      std::unique_lock lock(mutex_);
       wake_.wait(lock, [this] { return tickets_ > 0 || stop_; });
       if (stop_) return;
       --tickets_;
@@ -130,8 +150,9 @@ class Pool {
   std::condition_variable wake_, finished_;
   std::vector<std::thread> helpers_;
   Grid* grid_ = nullptr;
-  int tickets_ = 0, at_work_ = 0;
-  bool stop_ = false;
+  // Written with mutex_ held.
+  std::atomic<int> tickets_ = 0, at_work_ = 0;
+  std::atomic<bool> stop_ = false;
 };
 
 constexpr std::uint64_t most_shuffled_blocks = 1 << 24;  // the order of more would take too much memory
