@@ -1,14 +1,13 @@
 // Optimiser steps over all parameters of a model in one launch: Adam, AdamW, SGD.
 //
 // The parameters are cut into chunks of at most optimizer_chunk elements; the table of chunks lies in device memory,
-// and one block works on one chunk. t counts steps from 1; g is the gradient, θ the parameter, λ the weight decay, η =
-// lr.
+// and one block works on one chunk. θ is the parameter, g its gradient, λ the weight decay, η = lr, and t counts steps
+// from 1.
 //
-//   Adam (Kingma & Ba 2015, algorithm 1)    g ← g + λθ;  m ← β₁m + (1-β₁)g;  v ← β₂v + (1-β₂)g²
-//                                           θ ← θ - η · m/(1-β₁ᵗ) / (√(v/(1-β₂ᵗ)) + ε)
-//   AdamW (Loshchilov & Hutter 2019)        θ ← θ - ηλθ first, and g without λθ
-//   SGD, as PyTorch's                       g ← g + λθ;  b ← μb + g (b = g at t = 1);  d = nesterov ? g + μb : b;  θ ←
-//   θ - ηd
+//   Adam    g ← g + λθ;  m ← β₁m + (1-β₁)g;  v ← β₂v + (1-β₂)g²;  θ ← θ - η · m/(1-β₁ᵗ) / (√(v/(1-β₂ᵗ)) + ε)
+//           (Kingma & Ba 2015, algorithm 1)
+//   AdamW   θ ← θ - ηλθ, then as Adam, without λθ in g                   (Loshchilov & Hutter 2019)
+//   SGD     g ← g + λθ;  b ← μb + g (b = g at t = 1);  d = nesterov ? g + μb : b;  θ ← θ - ηd      (as PyTorch's)
 #pragma once
 
 #include "kernels/common/table.h"

@@ -4,7 +4,8 @@
 
 namespace kernels::KERNEL_TARGET {
 
-constexpr int batchnorm_finish_channels = 32, batchnorm_finish_lanes = 16;
+constexpr int batchnorm_finish_threads = 512, batchnorm_finish_channels = 32;
+constexpr int batchnorm_finish_lanes = batchnorm_finish_threads / batchnorm_finish_channels;
 
 // The lanes' values of the thread's channel, added from the first to the last. Has a barrier: for all threads.
 __device__ __forceinline__ float batchnorm_add_lanes(float (&values)[batchnorm_finish_lanes][batchnorm_finish_channels],
@@ -16,7 +17,7 @@ __device__ __forceinline__ float batchnorm_add_lanes(float (&values)[batchnorm_f
   return sum;
 }
 
-__global__ void __launch_bounds__(batchnorm_finish_channels* batchnorm_finish_lanes)
+__global__ void __launch_bounds__(batchnorm_finish_threads)
     batchnorm_split_finish_statistics(BatchNormTiles t, const float* __restrict__ x, const float* __restrict__ partials,
                                       float eps, float momentum, float* __restrict__ running_mean,
                                       float* __restrict__ running_var, float* __restrict__ saved_mean,
@@ -46,7 +47,7 @@ __global__ void __launch_bounds__(batchnorm_finish_channels* batchnorm_finish_la
   saved_invstd[c] = 1 / sqrtf(square / t.rows + eps);
 }
 
-__global__ void __launch_bounds__(batchnorm_finish_channels* batchnorm_finish_lanes)
+__global__ void __launch_bounds__(batchnorm_finish_threads)
     batchnorm_split_finish_gradients(BatchNormTiles t, const float* __restrict__ partials,
                                      const float* __restrict__ saved_invstd, float* __restrict__ dweight,
                                      float* __restrict__ dbias) {

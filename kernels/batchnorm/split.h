@@ -1,9 +1,9 @@
 // Batch normalisation of x (M, C) with the rows split over blocks: the kernels of the rungs `split` (V = 1) and
 // `vectorised` (V = 4 channels a thread).
 //
-//   sums     a thread walks R rows of its V channels, a block joins what its threads found     -> partials (chunks, 2,
-//   C) finish   joins the chunks of a channel, in a fixed order                                   -> statistics or
-//   gradients apply    a thread holds its channels' factors in registers and walks R rows again
+//   sums     a thread walks R rows of its V channels, a block joins its threads' results: partials (chunks, 2, C)
+//   finish   joins the chunks of a channel, in a fixed order: statistics, or gradients of γ and β
+//   apply    a thread holds its channels' factors in registers and walks R rows again
 //
 // A block of sums and apply is `columns` × `lanes` threads: neighbours in a row of threads hold neighbouring channels,
 // and each lane takes R rows; a chunk is lanes · R rows. Variances are joined from those of the parts (Chan, Golub &
@@ -12,8 +12,7 @@
 //   μ = Σᵢ nᵢ μᵢ / n,    Σ (x-μ)² = Σᵢ (Sᵢ + nᵢ (μᵢ-μ)²),   Sᵢ = Σ (x-μᵢ)² over part i
 //
 // and within a thread differences from its first value are summed. Means travel as differences from the channel's first
-// value x[0,c], which are small where the mean is large: so nothing cancels, and no mean is rounded coarsely on its
-// way.
+// value x[0,c], which are small where the mean is large: nothing cancels, no mean is rounded coarsely on its way.
 #pragma once
 
 #include <algorithm>
