@@ -6,13 +6,6 @@
 #include "catch.h"
 #include "launch.h"
 
-#if CATCH_VERSION_MAJOR < 3
-using Catch::Contains;
-#else
-using Catch::Matchers::ContainsSubstring;
-#define Contains ContainsSubstring
-#endif
-
 // Not in an unnamed namespace: a report finds a kernel's name only if the program exports it.
 namespace simt_tests {
 
@@ -66,6 +59,12 @@ __global__ void throws(int kind) {
 namespace {
 
 std::string message() { return simt::last_error_message(); }
+
+void check_message(const std::string& part) {
+  INFO(message());
+  INFO("should contain: " << part);
+  CHECK(message().find(part) != std::string::npos);
+}
 
 // After a failure everything works as before.
 __global__ void add_up(int* out) {
@@ -122,16 +121,16 @@ TEST_CASE("a barrier that some threads never reach is reported") {
   for (uint64_t seed : seeds) {
     simt::set_order_seed(seed);
     CHECK(launch(half_exits, {dim3(1, 2), 64}) == cudaErrorLaunchFailure);
-    CHECK_THAT(message(), Contains("kernel simt_tests::half_exits(), block (0,"));
-    CHECK_THAT(message(), Contains("of (1,2,1), threads (64,1,1)"));
-    CHECK_THAT(message(), Contains("threads 0-39 wait at __syncthreads; threads 40-63 have ended"));
+    check_message("kernel simt_tests::half_exits(), block (0,");
+    check_message("of (1,2,1), threads (64,1,1)");
+    check_message("threads 0-39 wait at __syncthreads; threads 40-63 have ended");
     check_all_is_well();
   }
 }
 
 TEST_CASE("threads that wait at different barriers are reported") {
   CHECK(launch(waits_elsewhere, {1, 64}) == cudaErrorLaunchFailure);
-  CHECK_THAT(message(), Contains("threads 0-16, 18-63 wait at __syncthreads; thread 17 waits at __syncthreads_or"));
+  check_message("threads 0-16, 18-63 wait at __syncthreads; thread 17 waits at __syncthreads_or");
   check_all_is_well();
 }
 
@@ -141,29 +140,32 @@ TEST_CASE("a shuffle whose named lanes do not all arrive is reported") {
     simt::set_order_seed(seed);
     std::vector<float> data(64, 1);
     CHECK(launch(half_a_warp<float>, {1, 64}, data.data(), 48) == cudaErrorLaunchFailure);
-    CHECK_THAT(message(), Contains("half_a_warp<float>(float*, int), block (0,0,0) of (1,1,1)"));
-    CHECK_THAT(message(), Contains("threads 0-47 have ended; threads 48-63 wait at __shfl_down_sync(mask 0xffffffff)"));
+    check_message("half_a_warp<float>(float*, int), block (0,0,0) of (1,1,1)");
+    check_message("threads 0-47 have ended; threads 48-63 wait at __shfl_down_sync(mask 0xffffffff)");
     check_all_is_well();
   }
 }
 
 TEST_CASE("lanes that wait at different operations are reported") {
   CHECK(launch(shuffle_or_vote, {1, 32}) == cudaErrorLaunchFailure);
-  CHECK_THAT(message(), Contains("threads 0-15 wait at __shfl_sync(mask 0xffffffff); threads 16-31 wait at "
-                                 "__ballot_sync(mask 0xffffffff)"));
+  check_message(
+      "threads 0-15 wait at __shfl_sync(mask 0xffffffff); threads 16-31 wait at "
+      "__ballot_sync(mask 0xffffffff)");
   CHECK(launch(different_masks, {1, 16}) == cudaSuccess);  // no lane beyond 15: the masks name the same lanes
   CHECK(launch(different_masks, {1, 32}) == cudaErrorLaunchFailure);
-  CHECK_THAT(message(), Contains("thread 5 waits at __syncwarp(mask 0xffffffff)"));
+  check_message("thread 5 waits at __syncwarp(mask 0xffffffff)");
   CHECK(launch(barrier_and_shuffle, {1, 64}) == cudaErrorLaunchFailure);
-  CHECK_THAT(message(), Contains("threads 0-31 have ended; threads 32, 34-63 wait at __shfl_sync(mask 0xffffffff); "
-                                 "thread 33 waits at __syncthreads"));
+  check_message(
+      "threads 0-31 have ended; threads 32, 34-63 wait at __shfl_sync(mask 0xffffffff); "
+      "thread 33 waits at __syncthreads");
   check_all_is_well();
 }
 
 TEST_CASE("a lane that calls with a mask that does not name it is reported") {
   CHECK(launch(not_in_mask, {1, dim3(8, 4)}) == cudaErrorLaunchFailure);
-  CHECK_THAT(message(), Contains("kernel simt_tests::not_in_mask(), block (0,0,0) of (1,1,1), thread (2,1,0): "
-                                 "__syncwarp with mask 0x1"));
+  check_message(
+      "kernel simt_tests::not_in_mask(), block (0,0,0) of (1,1,1), thread (2,1,0): "
+      "__syncwarp with mask 0x1");
   check_all_is_well();
 }
 
@@ -172,11 +174,11 @@ TEST_CASE("__trap and C++ exceptions end the launch, with thread and text") {
   for (uint64_t seed : seeds) {
     simt::set_order_seed(seed);
     CHECK(launch(traps, {dim3(1, 2), 64}) == cudaErrorLaunchFailure);
-    CHECK_THAT(message(), Contains("kernel simt_tests::traps(), block (0,1,0) of (1,2,1), thread (9,0,0): __trap()"));
+    check_message("kernel simt_tests::traps(), block (0,1,0) of (1,2,1), thread (9,0,0): __trap()");
     CHECK(launch(throws, {1, 32}, 0) == cudaErrorLaunchFailure);
-    CHECK_THAT(message(), Contains("thread (3,0,0): out of paper"));
+    check_message("thread (3,0,0): out of paper");
     CHECK(launch(throws, {1, 32}, 1) == cudaErrorLaunchFailure);
-    CHECK_THAT(message(), Contains("thread (3,0,0): "));
+    check_message("thread (3,0,0): ");
     CHECK(launch(throws, {1, 32}, 2) == cudaSuccess);
     check_all_is_well();
   }
@@ -197,7 +199,7 @@ __global__ void not_exported() { __trap(); }
 
 TEST_CASE("a kernel whose name is not known is reported with its place in the program") {
   CHECK(launch(not_exported, {1, 1}) == cudaErrorLaunchFailure);
-  CHECK_THAT(message(), Contains("simt_tests+0x"));
+  check_message("simt_tests+0x");
 }
 
 TEST_CASE("threads that can never go on are unwound") {

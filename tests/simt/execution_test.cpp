@@ -282,6 +282,7 @@ TEST_CASE("a seed permutes the threads of a block, anew after a barrier, and alw
   Order one = order_with(1), two = order_with(2);
   CHECK(one == order_with(1));
   CHECK(one.before != natural);
+  CHECK(one.after != natural);
   CHECK(one.before != one.after);
   CHECK(one.before != two.before);
   for (Order* order : {&one, &two}) {

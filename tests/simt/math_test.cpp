@@ -84,9 +84,9 @@ TEST_CASE("float functions and intrinsics") {
   CHECK(__expf(1) == expf(1));
   CHECK(__logf(8) == logf(8));
   CHECK(__log2f(8) == 3);
-  CHECK(__log10f(1000) == Approx(3));
+  CHECK(__log10f(1000) == log10f(1000));
   CHECK(__powf(2, 10) == 1024);
-  CHECK(__exp10f(3) == Approx(1000));
+  CHECK(std::abs(__exp10f(3) - 1000) < 1000 * 0x1p-20f);  // the exponent 3 · log2(10) is a rounded float
   CHECK(__sinf(0.5f) == sinf(0.5f));
   CHECK(__cosf(0.5f) == cosf(0.5f));
   CHECK(__tanf(0.5f) == tanf(0.5f));
