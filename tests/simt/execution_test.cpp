@@ -36,20 +36,25 @@ TEST_CASE("every thread of a three-dimensional launch runs once and knows its pl
   Settings restore;
   for (uint64_t seed : seeds) {
     simt::set_order_seed(seed);
-    dim3 grid(3, 4, 2), block(5, 3, 7);
-    std::vector<Place> places(3 * 4 * 2 * 5 * 3 * 7, Place{{99, 99, 99}, {99, 99, 99}, {}, {}});
-    REQUIRE(launch(write_places, {grid, block}, places.data()) == cudaSuccess);
-    size_t i = 0, wrong = 0;
-    for (unsigned b = 0; b < 3 * 4 * 2; ++b) {
-      for (unsigned t = 0; t < 5 * 3 * 7; ++t, ++i) {
-        const Place& p = places[i];
-        bool right = p.thread.x == t % 5 && p.thread.y == t / 5 % 3 && p.thread.z == t / 15 && p.block.x == b % 3 &&
-                     p.block.y == b / 3 % 4 && p.block.z == b / 12 && p.block_size.x == 5 && p.block_size.y == 3 &&
-                     p.block_size.z == 7 && p.grid_size.x == 3 && p.grid_size.y == 4 && p.grid_size.z == 2;
-        wrong += !right;
+    // One after the other, these differ in each dimension.
+    for (dim3 block : {dim3(5, 3, 7), dim3(5, 3, 2), dim3(5, 6, 2), dim3(1, 6, 2)}) {
+      dim3 grid(3, 4, 2);
+      unsigned threads = block.x * block.y * block.z;
+      std::vector<Place> places(3 * 4 * 2 * threads, Place{{99, 99, 99}, {99, 99, 99}, {}, {}});
+      REQUIRE(launch(write_places, {grid, block}, places.data()) == cudaSuccess);
+      size_t i = 0, wrong = 0;
+      for (unsigned b = 0; b < 3 * 4 * 2; ++b) {
+        for (unsigned t = 0; t < threads; ++t, ++i) {
+          const Place& p = places[i];
+          bool right = p.thread.x == t % block.x && p.thread.y == t / block.x % block.y &&
+                       p.thread.z == t / block.x / block.y && p.block.x == b % 3 && p.block.y == b / 3 % 4 &&
+                       p.block.z == b / 12 && p.block_size.x == block.x && p.block_size.y == block.y &&
+                       p.block_size.z == block.z && p.grid_size.x == 3 && p.grid_size.y == 4 && p.grid_size.z == 2;
+          wrong += !right;
+        }
       }
+      CHECK(wrong == 0);
     }
-    CHECK(wrong == 0);
   }
 }
 
