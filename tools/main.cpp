@@ -1,8 +1,10 @@
 // mobilenet: trains, tests and uses MobileNetV1. `mobilenet --help` lists the subcommands.
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <new>
 #include <vector>
 
@@ -25,9 +27,19 @@ int fail(int code, const std::string& command, const std::string& message) {
   return code;
 }
 
+// oneDNN's threads are OpenMP's, and those by default spin for milliseconds after each of its calls, on the cores that
+// the next kernel needs: a training step with both kinds of kernels then takes several times as long. OpenMP reads how
+// its threads should wait when it is loaded, before main, so the program starts itself once more.
+void let_openmp_threads_sleep(char** argv) {
+  if (*tools::build::onednn == 0 || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  ::setenv("OMP_WAIT_POLICY", "passive", 1);
+  ::execv("/proc/self/exe", argv);  // returns only where it fails; then it goes on, and is slower
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  let_openmp_threads_sleep(argv);
   CLI::App app("Trains MobileNetV1 and uses it, with kernels of its own for the GPU and the CPU.", "mobilenet");
   app.set_version_flag("--version", tools::build::version);
   app.require_subcommand(0, 1);
