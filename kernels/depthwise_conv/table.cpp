@@ -4,7 +4,7 @@
 namespace kernels {
 
 namespace KERNEL_TARGET {
-extern const DepthwiseConv depthwise_conv_naive, depthwise_conv_vectorized, depthwise_conv_strip, depthwise_conv_split;
+extern const DepthwiseConv depthwise_conv_naive, depthwise_conv_vectorised, depthwise_conv_strip, depthwise_conv_split;
 extern const DepthwiseConv depthwise_conv_onednn, depthwise_conv_cudnn;
 }  // namespace KERNEL_TARGET
 
@@ -12,7 +12,7 @@ template <>
 std::span<const DepthwiseConv> rows<DepthwiseConv, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
   static const DepthwiseConv table[] = {
-      depthwise_conv_naive,  depthwise_conv_vectorized, depthwise_conv_strip, depthwise_conv_split,
+      depthwise_conv_naive,  depthwise_conv_vectorised, depthwise_conv_strip, depthwise_conv_split,
 #ifdef MOBILENET_ONEDNN
       depthwise_conv_onednn,
 #endif

@@ -8,7 +8,7 @@
 namespace kernels::KERNEL_TARGET {
 
 template <int V>
-__global__ void depthwise_conv_vectorized_forward(DepthwiseConvShape shape, const float* __restrict__ x,
+__global__ void depthwise_conv_vectorised_forward(DepthwiseConvShape shape, const float* __restrict__ x,
                                                   const float* __restrict__ w, float* __restrict__ y) {
   const int H = shape.height, W = shape.width, C = shape.channels, P = (H - 1) / shape.stride + 1,
             Q = (W - 1) / shape.stride + 1;
@@ -28,7 +28,7 @@ __global__ void depthwise_conv_vectorized_forward(DepthwiseConvShape shape, cons
 }
 
 template <int V>
-__global__ void depthwise_conv_vectorized_backward_data(DepthwiseConvShape shape, const float* __restrict__ dy,
+__global__ void depthwise_conv_vectorised_backward_data(DepthwiseConvShape shape, const float* __restrict__ dy,
                                                         const float* __restrict__ w, float* __restrict__ dx) {
   const int H = shape.height, W = shape.width, C = shape.channels, P = (H - 1) / shape.stride + 1,
             Q = (W - 1) / shape.stride + 1;
@@ -50,8 +50,8 @@ __global__ void depthwise_conv_vectorized_backward_data(DepthwiseConvShape shape
   sum.store(dx + static_cast<int64_t>(pixel) * C + c);
 }
 
-extern const DepthwiseConv depthwise_conv_vectorized = {
-    .name = "vectorized",
+extern const DepthwiseConv depthwise_conv_vectorised = {
+    .name = "vectorised",
     .idea = "four channels a thread: 16-byte loads",
     .provider = Provider::native,
     // Thread numbers fit into 32 bits.
@@ -64,7 +64,7 @@ extern const DepthwiseConv depthwise_conv_vectorized = {
         [](Context& context, const DepthwiseConvShape& s, const float* x, const float* w, float* y) {
           const int V = vector_width(s, {x, w, y});
           const int64_t threads = int64_t{s.batch} * s.out_height() * s.out_width() * (s.channels / V);
-          launch(context, V == 4 ? depthwise_conv_vectorized_forward<4> : depthwise_conv_vectorized_forward<1>,
+          launch(context, V == 4 ? depthwise_conv_vectorised_forward<4> : depthwise_conv_vectorised_forward<1>,
                  ceil_div(threads, 256), 256, 0, s, x, w, y);
         },
     .backward_data =
@@ -72,7 +72,7 @@ extern const DepthwiseConv depthwise_conv_vectorized = {
           const int V = vector_width(s, {dy, w, dx});
           const int64_t threads = int64_t{s.batch} * s.height * s.width * (s.channels / V);
           launch(context,
-                 V == 4 ? depthwise_conv_vectorized_backward_data<4> : depthwise_conv_vectorized_backward_data<1>,
+                 V == 4 ? depthwise_conv_vectorised_backward_data<4> : depthwise_conv_vectorised_backward_data<1>,
                  ceil_div(threads, 256), 256, 0, s, dy, w, dx);
         },
     .backward_weight = nullptr,
