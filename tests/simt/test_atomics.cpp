@@ -64,7 +64,7 @@ TEST_CASE("atomics lose nothing between OS threads") {
 }
 
 __global__ void old_values(int* numbers, int* counter, int* exchanged) {
-  numbers[atomicAdd(counter, 1)] += 1;
+  atomicAdd(&numbers[atomicAdd(counter, 1)], 1);  // atomic: another thread may add its 10 at the same time
   int mine = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) + 1;
   int before = atomicExch(exchanged, mine);
   if (before != 0) atomicAdd(&numbers[before - 1], 10);
