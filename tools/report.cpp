@@ -29,7 +29,8 @@ polyline { fill: none !important; stroke-width: 2; } .key { display: inline-bloc
 .key.train { background: var(--train); } .key.test { background: var(--test); }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; }
 th, td { text-align: right; padding: .15rem .9rem .15rem 0; border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; }
-th { font-weight: 500; } .config { display: flex; flex-wrap: wrap; gap: 0 3rem; } .config th, .config td { text-align: left; }
+th { font-weight: 500; } .config { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 1.5rem 3rem; } .config th, .config td, caption { text-align: left; }
+caption { font-weight: 600; padding-bottom: .3rem; }
 )css";
 
 std::string escaped(const std::string& text) {
@@ -132,7 +133,7 @@ std::string config_tables(const nlohmann::json& config) {
   std::string tables;
   for (const auto& [name, part] : config.items()) {
     if (!part.is_object()) continue;
-    tables += fmt::format("<table><caption class=\"sub\">{}</caption>\n", escaped(name));
+    tables += fmt::format("<table><caption>{}</caption>\n", escaped(name));
     for (const auto& [key, value] : part.items())
       tables += fmt::format("<tr><th>{}<td>{}</tr>\n", escaped(key), escaped(value_text(value)));
     tables += "</table>\n";
