@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 #include "catch.h"
 #include "launch.h"
@@ -82,6 +83,7 @@ TEST_CASE("a launch that a GPU would refuse is refused with its error") {
   CHECK(launch(nothing, {1, dim3(16, 1, 64)}) == cudaSuccess);
   CHECK(launch(nothing, {dim3(1, 65535, 1), 1}) == cudaSuccess);
   CHECK(launch(nothing, {1, 1025}) == cudaErrorInvalidConfiguration);
+  CHECK(launch(nothing, {1, dim3(5, 205)}) == cudaErrorInvalidConfiguration);
   CHECK(launch(nothing, {1, dim3(32, 33)}) == cudaErrorInvalidConfiguration);
   CHECK(launch(nothing, {1, dim3(1, 1, 65)}) == cudaErrorInvalidConfiguration);
   CHECK(launch(nothing, {1, dim3(65536, 65536, 1)}) == cudaErrorInvalidConfiguration);  // 2^32 threads
@@ -209,17 +211,24 @@ TEST_CASE("threads that can never go on are unwound") {
   CHECK(passed == 1);  // thread 50
 }
 
-__global__ void count_blocks_then_trap(int* blocks) {
+// The first block fails, if the machine allows while another OS thread has begun to run the rest.
+__global__ void count_blocks_or_trap(int* blocks) {
   atomicAdd(blocks, 1);
+  if (blockIdx.x != 0) return;
+  for (int i = 0; i < 10000 && atomicAdd(blocks, 0) < 2; ++i) std::this_thread::yield();
   __trap();
 }
 
-TEST_CASE("after a failure no further blocks are begun") {
+TEST_CASE("after a failure no OS thread begins further blocks") {
   Settings restore;
-  simt::set_threads(2);
-  int blocks = 0;
-  CHECK(launch(count_blocks_then_trap, {100000, 1}, &blocks) == cudaErrorLaunchFailure);
-  CHECK(blocks <= 2);
+  constexpr int all = 10000000;
+  for (int os_threads : {1, 2}) {
+    simt::set_threads(os_threads);
+    int blocks = 0;
+    CHECK(launch(count_blocks_or_trap, {all, 1}, &blocks) == cudaErrorLaunchFailure);
+    CHECK(blocks < all / 2);
+    if (os_threads == 1) CHECK(blocks == 1);
+  }
 }
 
 // A launch from a kernel (dynamic parallelism) does not exist.

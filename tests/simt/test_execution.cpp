@@ -315,25 +315,39 @@ TEST_CASE("a seed permutes the blocks of a grid") {
 
 // ---- OS threads ----
 
-__global__ void mark_os_thread(std::thread::id* ids) {
-  for (int i = 0; i < 1000; ++i) __syncthreads();  // long enough for a helper to wake
+__global__ void mark_os_thread(std::thread::id* id) { *id = std::this_thread::get_id(); }
+
+TEST_CASE("a grid of one block runs on the calling thread") {
+  Settings restore;
+  simt::set_threads(4);
+  std::thread::id id;
+  REQUIRE(launch(mark_os_thread, {1, 64}, &id) == cudaSuccess);
+  CHECK(id == std::this_thread::get_id());
+}
+
+// Two blocks wait for each other, as long as a busy machine lets the second begin in time.
+__global__ void meet(int* arrived, unsigned* kept, std::thread::id* ids) {
+  __shared__ unsigned mine;
+  mine = blockIdx.x;
+  atomicAdd(arrived, 1);
+  for (int i = 0; i < 10000 && atomicAdd(arrived, 0) < 2; ++i) std::this_thread::yield();
+  if (atomicAdd(arrived, 0) < 2) return;
+  kept[blockIdx.x] = mine;
   ids[blockIdx.x] = std::this_thread::get_id();
 }
 
-TEST_CASE("a grid of one block runs on the calling thread, a larger one on several") {
+TEST_CASE("blocks run at the same time on several OS threads, each with its own static shared memory") {
   Settings restore;
-  simt::set_threads(4);
-  std::thread::id one;
-  REQUIRE(launch(mark_os_thread, {1, 64}, &one) == cudaSuccess);
-  CHECK(one == std::this_thread::get_id());
-
-  std::set<std::thread::id> seen;
-  for (int attempt = 0; attempt < 200 && seen.size() < 2; ++attempt) {
-    std::vector<std::thread::id> ids(64);
-    REQUIRE(launch(mark_os_thread, {64, 64}, ids.data()) == cudaSuccess);
-    seen.insert(ids.begin(), ids.end());
+  simt::set_threads(2);
+  std::thread::id ids[2];
+  for (int attempt = 0; attempt < 100 && (ids[0] == ids[1] || ids[0] == std::thread::id()); ++attempt) {
+    int arrived = 0;
+    unsigned kept[2] = {0, 1};
+    REQUIRE(launch(meet, {2, 1}, &arrived, kept, ids) == cudaSuccess);
+    CHECK(kept[0] == 0);
+    CHECK(kept[1] == 1);
   }
-  CHECK(seen.size() >= 2);
+  CHECK(ids[0] != ids[1]);
 }
 
 TEST_CASE("several host threads launch at once") {
@@ -379,6 +393,8 @@ TEST_CASE("qualifiers, __constant__ and __device__ variables") {
   REQUIRE(cudaMemcpyFromSymbol(&count, counter, sizeof count) == cudaSuccess);
   CHECK(count == 9);
   CHECK(cudaMemcpyToSymbol(table, values, sizeof values, 4) == cudaErrorInvalidValue);
+  CHECK(cudaMemcpyToSymbol(table, values, 4, 20) == cudaErrorInvalidValue);
+  CHECK(cudaMemcpyFromSymbol(&count, counter, 4, 8) == cudaErrorInvalidValue);
   float part[2];
   REQUIRE(cudaMemcpyFromSymbol(part, table, sizeof part, 8) == cudaSuccess);
   CHECK(part[1] == 4);
