@@ -287,10 +287,12 @@ struct Reshape : Function {
 
 struct CrossEntropy : Function {
   bool gradient_wanted;
+  float label_smoothing;
   Tensor losses, correct;
   Tensor dlogits;  // (N, K)
 
-  explicit CrossEntropy(bool gradient_wanted) : gradient_wanted(gradient_wanted) {}
+  CrossEntropy(bool gradient_wanted, float label_smoothing)
+      : gradient_wanted(gradient_wanted), label_smoothing(label_smoothing) {}
   const char* name() const override { return "cross_entropy"; }
 
   Tensor forward(const std::vector<Tensor>& in) override {
@@ -300,13 +302,15 @@ struct CrossEntropy : Function {
       throw Error(name(), fmt::format("labels are {} {} on {}, but logits {} on {} need int32 ({})",
                                       to_string(labels.dtype()), to_string(labels.shape()), to_string(labels.device()),
                                       to_string(logits.shape()), to_string(logits.device()), logits.size(0)));
+    if (!(label_smoothing >= 0 && label_smoothing < 1))
+      throw Error(name(), fmt::format("label smoothing {}; expected a number from 0 to below 1", label_smoothing));
     const kernels::CrossEntropyShape s = {static_cast<int>(logits.size(0)), static_cast<int>(logits.size(1))};
     losses = Tensor::empty({s.batch}, logits.device());
     correct = Tensor::empty({s.batch}, logits.device(), DType::int32);
     const Tensor loss = Tensor::empty({1}, logits.device());
     if (gradient_wanted) dlogits = Tensor::empty(logits.shape(), logits.device());
     run(device(logits.device()), &kernels::CrossEntropy::forward_backward, s, logits.data<float>(),
-        labels.data<int32_t>(), losses.data<float>(), correct.data<int32_t>(), loss.data<float>(),
+        labels.data<int32_t>(), label_smoothing, losses.data<float>(), correct.data<int32_t>(), loss.data<float>(),
         dlogits.defined() ? dlogits.data<float>() : nullptr);
     return loss;
   }
@@ -352,8 +356,8 @@ Tensor add(const Tensor& a, const Tensor& b) { return Function::apply(std::make_
 
 Tensor reshape(const Tensor& x, const Shape& shape) { return Function::apply(std::make_shared<Reshape>(shape), {x}); }
 
-CrossEntropyResult cross_entropy(const Tensor& logits, const Tensor& labels) {
-  const auto function = std::make_shared<CrossEntropy>(grad_enabled() && logits.requires_grad());
+CrossEntropyResult cross_entropy(const Tensor& logits, const Tensor& labels, float label_smoothing) {
+  const auto function = std::make_shared<CrossEntropy>(grad_enabled() && logits.requires_grad(), label_smoothing);
   const Tensor loss = Function::apply(function, {logits, labels});
   return {loss, std::move(function->losses), std::move(function->correct)};
 }

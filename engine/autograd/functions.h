@@ -38,13 +38,14 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias);
 Tensor add(const Tensor& a, const Tensor& b);         // the same shape
 Tensor reshape(const Tensor& x, const Shape& shape);  // the same memory under another shape
 
-// Softmax cross-entropy. logits (N, K), labels (N) int32 in [0, K), which is not checked here.
+// Softmax cross-entropy. logits (N, K), labels (N) int32 in [0, K), which is not checked here. label_smoothing s in
+// [0, 1): the label's target is 1 - s + s/K, each other class's s/K.
 struct CrossEntropyResult {
   Tensor loss;     // (1) the mean over the batch; the only one with a gradient
   Tensor losses;   // (N)
   Tensor correct;  // (N) int32: 1 where the largest logit is the label's
 };
 // backward() must start from the loss, or from a sum of losses: the gradient is computed forward and is not scaled.
-CrossEntropyResult cross_entropy(const Tensor& logits, const Tensor& labels);
+CrossEntropyResult cross_entropy(const Tensor& logits, const Tensor& labels, float label_smoothing = 0);
 
 }  // namespace engine

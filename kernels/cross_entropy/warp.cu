@@ -16,7 +16,7 @@ __device__ __forceinline__ float cross_entropy_warp_sum(float x) {
 
 __global__ void __launch_bounds__(cross_entropy_rows * 32)
     cross_entropy_warp_rows(int batch, int classes, const float* __restrict__ logits,
-                            const int32_t* __restrict__ labels, float* __restrict__ losses,
+                            const int32_t* __restrict__ labels, float label_smoothing, float* __restrict__ losses,
                             int32_t* __restrict__ correct, float* __restrict__ dlogits) {
   const int n = blockIdx.x * cross_entropy_rows + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (n >= batch) return;
@@ -36,13 +36,21 @@ __global__ void __launch_bounds__(cross_entropy_rows * 32)
   for (int k = lane; k < classes; k += 32) sum += expf(z[k] - max);
   sum = cross_entropy_warp_sum(sum);
   const int label = labels[n];
+  float distance = 0;  // of all logits from the maximum
+  if (label_smoothing > 0) {
+    for (int k = lane; k < classes; k += 32) distance += z[k] - max;
+    distance = cross_entropy_warp_sum(distance);
+  }
   if (lane == 0) {
-    losses[n] = logf(sum) - (z[label] - max);
+    losses[n] = label_smoothing > 0
+                    ? logf(sum) - ((1 - label_smoothing) * (z[label] - max) + label_smoothing / classes * distance)
+                    : logf(sum) - (z[label] - max);
     correct[n] = best == label && sum == sum;  // a NaN anywhere in the row is in the sum
   }
   if (dlogits == nullptr) return;
   float* dz = dlogits + static_cast<int64_t>(n) * classes;
-  for (int k = lane; k < classes; k += 32) dz[k] = (expf(z[k] - max) / sum - (k == label ? 1.0f : 0.0f)) / batch;
+  const float other = label_smoothing / classes, target = 1 - label_smoothing + other;  // 0 and 1 without smoothing
+  for (int k = lane; k < classes; k += 32) dz[k] = (expf(z[k] - max) / sum - (k == label ? target : other)) / batch;
 }
 
 // One warp.
@@ -61,10 +69,10 @@ extern const CrossEntropy cross_entropy_warp = {
     .supports = [](const CrossEntropyShape&) { return true; },
     .workspace = [](const CrossEntropyShape&) -> size_t { return 0; },
     .forward_backward =
-        [](Context& context, const CrossEntropyShape& s, const float* logits, const int32_t* labels, float* losses,
-           int32_t* correct, float* mean_loss, float* dlogits) {
+        [](Context& context, const CrossEntropyShape& s, const float* logits, const int32_t* labels,
+           float label_smoothing, float* losses, int32_t* correct, float* mean_loss, float* dlogits) {
           launch(context, cross_entropy_warp_rows, ceil_div(s.batch, cross_entropy_rows), cross_entropy_rows * 32, 0,
-                 s.batch, s.classes, logits, labels, losses, correct, dlogits);
+                 s.batch, s.classes, logits, labels, label_smoothing, losses, correct, dlogits);
           launch(context, cross_entropy_warp_mean, 1, 32, 0, s.batch, losses, mean_loss);
         },
 };

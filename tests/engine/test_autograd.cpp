@@ -246,6 +246,9 @@ TEST_CASE("shapes that do not fit are told, both of them", "[autograd]") {
                         cross_entropy(zeros({2, 3}), zeros({2}));
                       }),
                       {"cross_entropy", "labels are float32 (2)", "logits (2, 3)", "int32 (2)"});
+  const Tensor labels = Tensor::zeros({2}, test::device(), DType::int32);
+  for (const float smoothing : {-0.1f, 1.0f, NAN})
+    test::check_message(message([&] { cross_entropy(zeros({2, 3}), labels, smoothing); }), {"from 0 to below 1"});
   const Tensor bytes = Tensor::zeros({2, 4, 4, 3}, test::device(), DType::uint8);
   test::check_message(message([&] { conv2d(bytes, zeros({8, 3, 3, 3}), 1); }), {"conv2d", "uint8", "expected float32"});
   test::check_message(message([&] { relu6(bytes); }), {"uint8"});

@@ -134,17 +134,19 @@ Case reshaped(Shape from, Shape to) {
       "reshape", {from}, [=](const auto& in) { return reshape(in[0], to); }, [](const Inputs& in) { return in[0]; }};
 }
 
-Case entropy(int n, int k) {
+Case entropy(int n, int k, float smoothing) {
   std::vector<int32_t> labels(n);
   for (int i = 0; i < n; ++i) labels[i] = i * 7 % k;
   return {"cross_entropy",
           {{n, k}},
-          [=](const auto& in) { return cross_entropy(in[0], Tensor::from_host(labels, {n}, in[0].device())).loss; },
+          [=](const auto& in) {
+            return cross_entropy(in[0], Tensor::from_host(labels, {n}, in[0].device()), smoothing).loss;
+          },
           [=](const Inputs& in) {
             Doubles losses(n), loss(1), dlogits(in[0].size());
             std::vector<int32_t> correct(n);
-            kernels::reference::cross_entropy({n, k}, in[0].data(), labels.data(), losses.data(), correct.data(),
-                                              loss.data(), dlogits.data());
+            kernels::reference::cross_entropy({n, k}, in[0].data(), labels.data(), smoothing, losses.data(),
+                                              correct.data(), loss.data(), dlogits.data());
             return loss;
           }};
 }
@@ -184,8 +186,10 @@ const std::vector<Case>& cases() {
                                         fully_connected(1, 1, 1),
                                         sum({3, 4}),
                                         reshaped({2, 6}, {3, 4}),
-                                        entropy(4, 5),
-                                        entropy(1, 2),
+                                        entropy(4, 5, 0),
+                                        entropy(4, 5, 0.1f),
+                                        entropy(1, 2, 0),
+                                        entropy(1, 2, 0.1f),
                                         residual(2, 3, 4, 3)};
   return all;
 }

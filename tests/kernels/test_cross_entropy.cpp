@@ -17,11 +17,11 @@ struct Result {
 };
 
 Result run(const CrossEntropy& row, const CrossEntropyShape& s, const std::vector<float>& logits,
-           const std::vector<int32_t>& labels, bool gradient = true) {
+           const std::vector<int32_t>& labels, float smoothing = 0, bool gradient = true) {
   const test::Array<float> device_logits(logits), losses(s.batch), mean_loss(1), dlogits(logits.size());
   const test::Array<int32_t> device_labels(labels), correct(s.batch);
-  row.forward_backward(test::context(row.workspace(s)), s, device_logits, device_labels, losses, correct, mean_loss,
-                       gradient ? dlogits.data() : nullptr);
+  row.forward_backward(test::context(row.workspace(s)), s, device_logits, device_labels, smoothing, losses, correct,
+                       mean_loss, gradient ? dlogits.data() : nullptr);
   return {losses.read(), mean_loss.read(), gradient ? dlogits.read() : std::vector<float>(), correct.read()};
 }
 
@@ -31,8 +31,10 @@ std::vector<int32_t> random_labels(test::Random& random, const CrossEntropyShape
   return labels;
 }
 
-// One kind of row after the other: ordinary, flat, far apart, all equal, one that wins, impossible classes.
-std::vector<float> random_logits(test::Random& random, const CrossEntropyShape& s, const std::vector<int32_t>& labels) {
+// One kind of row after the other: ordinary, flat, far apart, all equal, one that wins, and impossible classes unless
+// all have to be possible, as with smoothing.
+std::vector<float> random_logits(test::Random& random, const CrossEntropyShape& s, const std::vector<int32_t>& labels,
+                                 bool all_possible) {
   std::vector<float> logits;
   for (int n = 0; n < s.batch; ++n) {
     std::vector<float> z;
@@ -55,7 +57,7 @@ std::vector<float> random_logits(test::Random& random, const CrossEntropyShape& 
       case 5:
         z = random.floats(s.classes, -5, 5);
         for (int k = 0; k < s.classes; k += 2)
-          if (k != labels[n]) z[k] = -INFINITY;
+          if (k != labels[n] && !all_possible) z[k] = -INFINITY;
         break;
     }
     logits.insert(logits.end(), z.begin(), z.end());
@@ -64,20 +66,23 @@ std::vector<float> random_logits(test::Random& random, const CrossEntropyShape& 
 }
 
 void check(const CrossEntropyShape& s, const Result& result, const std::vector<float>& logits,
-           const std::vector<int32_t>& labels) {
+           const std::vector<int32_t>& labels, float smoothing) {
   std::vector<double> losses(s.batch), mean_loss(1), dlogits(logits.size());
   std::vector<int32_t> correct(s.batch);
-  reference::cross_entropy(s, test::to_double(logits).data(), labels.data(), losses.data(), correct.data(),
+  reference::cross_entropy(s, test::to_double(logits).data(), labels.data(), smoothing, losses.data(), correct.data(),
                            mean_loss.data(), dlogits.data());
   CHECK(result.correct == correct);
   // Each of the K exponentials is good to a few roundings of its value, that of its argument d ≤ 0 included, since
   // |d|·exp(d) < 1; their sum is at least 1, so that its relative error is the logarithm's absolute one. logf and the
   // difference round once more each.
   const double sum_error = 0x1p-24 * (4 * std::sqrt(s.classes) + 4);
-  test::check_close(result.losses, losses, 3 * 0x1p-24, sum_error);
+  // With smoothing, the loss has K more terms, each at least 0.
+  const double relative_error = (smoothing > 0 ? 4 * std::sqrt(s.classes) + 8 : 3) * 0x1p-24;
+  test::check_close(result.losses, losses, relative_error, sum_error);
   double magnitude = 0;
   for (const double loss : losses) magnitude += std::fabs(loss) / s.batch;
-  test::check_close(result.mean_loss, mean_loss, 0, 0x1p-24 * (4 * std::sqrt(s.batch) + 8) * magnitude + sum_error);
+  test::check_close(result.mean_loss, mean_loss, relative_error,
+                    0x1p-24 * (4 * std::sqrt(s.batch) + 8) * magnitude + sum_error);
   if (result.dlogits.empty()) return;
   // A probability is at most 1 and has the sum's relative error and a few roundings.
   test::check_close(result.dlogits, dlogits, 0, (sum_error + 6 * 0x1p-24) / s.batch);
@@ -89,10 +94,11 @@ TEST_CASE("cross_entropy forward and backward", "[cross_entropy]") {
   test::for_each_case(&CrossEntropy::forward_backward, awkward, 20, draw,
                       [](const CrossEntropy& row, const CrossEntropyShape& s, test::Random& random) {
                         const auto labels = random_labels(random, s);
-                        const auto logits = random_logits(random, s, labels);
-                        const Result result = run(row, s, logits, labels);
-                        check(s, result, logits, labels);
-                        const Result without = run(row, s, logits, labels, false);
+                        const float smoothing = random.one_of({0.0f, 0.0f, 0.1f, 0.5f, 0.99f});
+                        const auto logits = random_logits(random, s, labels, smoothing > 0);
+                        const Result result = run(row, s, logits, labels, smoothing);
+                        check(s, result, logits, labels, smoothing);
+                        const Result without = run(row, s, logits, labels, smoothing, false);
                         CHECK(without.losses == result.losses);
                         CHECK(without.mean_loss == result.mean_loss);
                         CHECK(without.correct == result.correct);
@@ -143,7 +149,7 @@ TEST_CASE("cross_entropy: a NaN makes its row's loss and the mean NaN", "[cross_
                           auto logits = random.floats(s.batch * s.classes);
                           logits[2 * s.classes + where] = NAN;
                           const auto labels = random_labels(random, s);
-                          last = run(row, s, logits, labels);
+                          last = run(row, s, logits, labels, random.one_of({0.0f, 0.1f}));
                           CHECK(std::isnan(last.mean_loss[0]));
                           CHECK(last.correct[2] == 0);
                           for (int n = 0; n < s.batch; ++n) {
@@ -163,13 +169,15 @@ TEST_CASE("cross_entropy reference: the gradient agrees with finite differences"
     const size_t count = size_t(s.batch) * s.classes;
     const auto z = test::to_double(random.floats(count, -3, 3)), v = test::to_double(random.floats(count));
     const auto labels = random_labels(random, s);
+    const double smoothing = random.one_of({0.0, 0.1, 0.5});
     std::vector<double> losses(s.batch), dz(count);
     std::vector<int32_t> correct(s.batch);
     const auto mean_loss = [&](double step, double* dlogits) {
       std::vector<double> moved = z;
       for (size_t i = 0; i < count; ++i) moved[i] += step * v[i];
       double mean = 0;
-      reference::cross_entropy(s, moved.data(), labels.data(), losses.data(), correct.data(), &mean, dlogits);
+      reference::cross_entropy(s, moved.data(), labels.data(), smoothing, losses.data(), correct.data(), &mean,
+                               dlogits);
       return mean;
     };
     mean_loss(0, dz.data());
@@ -178,4 +186,32 @@ TEST_CASE("cross_entropy reference: the gradient agrees with finite differences"
     const double h = 1e-4;  // h² times the third derivative, at most 1 here, and 1e-16 · loss / h
     CHECK(std::fabs((mean_loss(h, nullptr) - mean_loss(-h, nullptr)) / (2 * h) - derivative) < 1e-8);
   }
+}
+
+// Two classes, z = (1, 0), label 0, s = 0.2: the targets are 0.9 and 0.1.
+TEST_CASE("cross_entropy reference: smoothed targets by hand", "[cross_entropy]") {
+  const std::vector<double> z = {1, 0};
+  const int32_t label = 0;
+  double loss = 0, mean = 0, dz[2];
+  int32_t correct = 0;
+  reference::cross_entropy({1, 2}, z.data(), &label, 0.2, &loss, &correct, &mean, dz);
+  const double p = 1 / (1 + std::exp(-1.0));
+  CHECK(std::fabs(loss + 0.9 * std::log(p) + 0.1 * std::log(1 - p)) < 1e-14);
+  CHECK(std::fabs(dz[0] - (p - 0.9)) < 1e-14);
+  CHECK(std::fabs(dz[1] - (1 - p - 0.1)) < 1e-14);
+  CHECK(mean == loss);
+  CHECK(correct == 1);
+}
+
+TEST_CASE("cross_entropy: with smoothing, an impossible class makes its row's loss infinite", "[cross_entropy]") {
+  const std::vector<CrossEntropyShape> shapes = {{3, 2}, {3, 40}};
+  test::for_each_case(&CrossEntropy::forward_backward, shapes, 0, draw,
+                      [](const CrossEntropy& row, const CrossEntropyShape& s, test::Random& random) {
+                        auto logits = random.floats(s.batch * s.classes);
+                        logits[s.classes + 1] = -INFINITY;
+                        const Result result = run(row, s, logits, std::vector<int32_t>(3, 0), 0.1f);
+                        for (int n = 0; n < 3; ++n) CHECK(std::isinf(result.losses[n]) == (n == 1));
+                        CHECK(result.mean_loss[0] == INFINITY);
+                        return result.outputs();
+                      });
 }

@@ -42,10 +42,10 @@ void compare_batchnorm(const std::string& name) {
   f.check(name + ".dbias", bias.grad());
 }
 
-void compare_cross_entropy(const std::string& name) {
+void compare_cross_entropy(const std::string& name, float label_smoothing = 0) {
   const test::Fixture& f = operations();
   const Tensor logits = f.leaf(name + ".logits");
-  const CrossEntropyResult result = cross_entropy(logits, f.tensor(name + ".labels"));
+  const CrossEntropyResult result = cross_entropy(logits, f.tensor(name + ".labels"), label_smoothing);
   f.check(name + ".losses", result.losses);
   f.check(name + ".loss", result.loss);
   backward(result.loss);
@@ -109,6 +109,8 @@ TEST_CASE("cross-entropy agrees with PyTorch", "[pytorch]") {
   if (!test::device_present()) return;
   compare_cross_entropy("cross_entropy");
   compare_cross_entropy("cross_entropy.large");
+  compare_cross_entropy("cross_entropy.smooth", 0.1f);
+  compare_cross_entropy("cross_entropy.smooth_large", 0.5f);
 }
 
 TEST_CASE("optimisers agree with PyTorch", "[pytorch]") {
