@@ -7,29 +7,24 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/common/philox.h"
+
 // Random numbers that depend only on what they are for. A counter-based generator has no state to carry along: it maps
 // a key (the seed) and a counter (what, which epoch, which item, how many so far) to random bits. So the flip of image
 // 17 in epoch 3 is the same whatever the batch size, the number of workers or the order in which images are drawn. The
 // distributions are ours too: those of <random> may give other numbers with another standard library.
 namespace data {
 
-// Philox4x32-10. J. Salmon, M. Moraes, R. Dror, D. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011,
-// section 4. The constants are those of the authors' Random123 library, whose known answers the tests check.
+// kernels/common/philox.h, which says where it comes from, with std::array's words.
 constexpr std::array<uint32_t, 4> philox4x32_10(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t product0 = uint64_t{0xD2511F53} * counter[0];
-    const uint64_t product1 = uint64_t{0xCD9E8D57} * counter[2];
-    counter = {uint32_t(product1 >> 32) ^ counter[1] ^ key[0], uint32_t(product1),
-               uint32_t(product0 >> 32) ^ counter[3] ^ key[1], uint32_t(product0)};
-    key[0] += 0x9E3779B9;
-    key[1] += 0xBB67AE85;
-  }
-  return counter;
+  const kernels::PhiloxWords words =
+      kernels::philox4x32_10({{counter[0], counter[1], counter[2], counter[3]}}, uint64_t{key[1]} << 32 | key[0]);
+  return {words.word[0], words.word[1], words.word[2], words.word[3]};
 }
 
 // What a stream of numbers is for: no two purposes share numbers. The values are part of what a seed means: never
-// renumber.
-enum class Purpose : uint32_t { shuffle = 0, flip = 1, shapes_train = 2, shapes_test = 3 };
+// renumber. (augment's are drawn by kernels/augment.)
+enum class Purpose : uint32_t { shuffle = 0, flip = 1, shapes_train = 2, shapes_test = 3, augment = 4 };
 
 // The stream of random numbers of one (seed, purpose, epoch, item): up to 2^34 of them.
 class Random {

@@ -4,6 +4,7 @@
 
 #include "kernels/adam/adam.h"
 #include "kernels/add/add.h"
+#include "kernels/augment/augment.h"
 #include "kernels/batchnorm/batchnorm.h"
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/cross_entropy/cross_entropy.h"
@@ -18,6 +19,9 @@ namespace engine {
 using fmt::format;
 
 std::string describe(const kernels::AddShape& s) { return format("{} elements", s.count); }
+std::string describe(const kernels::AugmentShape& s) {
+  return format("batch {}, {}x{} to {}x{}", s.batch, s.in_height, s.in_width, s.out_height, s.out_width);
+}
 std::string describe(const kernels::BatchNormShape& s) { return format("rows {}, channels {}", s.rows, s.channels); }
 std::string describe(const kernels::Conv2dShape& s) {
   return format("batch {}, height {}, width {}, channels {} to {}, stride {}", s.batch, s.height, s.width,

@@ -6,6 +6,7 @@
 
 namespace kernels {
 struct AddShape;
+struct AugmentShape;
 struct BatchNormShape;
 struct Conv2dShape;
 struct CrossEntropyShape;
@@ -21,6 +22,7 @@ namespace engine {
 
 // A kernel's shape in words, for messages: "batch 128, height 32, width 32, channels 64, stride 2".
 std::string describe(const kernels::AddShape&);
+std::string describe(const kernels::AugmentShape&);
 std::string describe(const kernels::BatchNormShape&);
 std::string describe(const kernels::Conv2dShape&);
 std::string describe(const kernels::CrossEntropyShape&);

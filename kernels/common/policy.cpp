@@ -5,6 +5,7 @@
 
 #include "kernels/adam/adam.h"
 #include "kernels/add/add.h"
+#include "kernels/augment/augment.h"
 #include "kernels/batchnorm/batchnorm.h"
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/cross_entropy/cross_entropy.h"
@@ -42,6 +43,7 @@ std::map<std::string, std::vector<std::string>> all_rows(DeviceType device) {
   list_rows<CrossEntropy>(device, all);
   list_rows<Adam>(device, all);
   list_rows<Add>(device, all);
+  list_rows<Augment>(device, all);
   return all;
 }
 

@@ -1,0 +1,22 @@
+#include "kernels/augment/augment.h"
+#include "kernels/common/target.h"
+
+namespace kernels {
+
+namespace KERNEL_TARGET {
+extern const Augment augment_naive, augment_loop;
+}
+
+template <>
+std::span<const Augment> rows<Augment, KERNEL_TARGET::target>() {
+  using namespace KERNEL_TARGET;
+  static const Augment table[] = {
+      augment_naive,
+#ifdef __SIMT__
+      augment_loop,
+#endif
+  };
+  return table;
+}
+
+}  // namespace kernels
