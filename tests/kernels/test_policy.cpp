@@ -127,7 +127,7 @@ TEST_CASE("parse_policy names the wrong word and what would be right", "[policy]
   }
   check_has(message_of("Native"), "\"Native\"");
   check_has(message_of("relu7=naive"), "\"relu7\"");
-  check_has(message_of("relu7=naive"), "adam, add, batchnorm");
+  check_has(message_of("relu7=naive"), "adam, add, augment, batchnorm");
   check_has(message_of("relu6=fast"), "relu6 has no implementation \"fast\"");
   check_has(message_of("relu6=fast"), "naive, vectorised");
   check_has(message_of("relu6=naive,adam=warp"), "adam has no implementation \"warp\"");
