@@ -6,9 +6,11 @@ target_compile_options(options INTERFACE
 # Neither changes a result: math functions do not set errno, and no one reads the floating-point exception flags, so that
 # loops with sqrtf or float comparisons vectorise.
 target_compile_options(options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fno-math-errno -fno-trapping-math>)
-if(MOBILENET_NATIVE)
-  target_compile_options(options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-march=native>)
-endif()
+# A target may have a property MARCH; else its code is for this processor, or for what the compiler takes by default.
+set(march $<TARGET_PROPERTY:MARCH>)
+set(default $<$<BOOL:${MOBILENET_NATIVE}>:-march=native>)
+target_compile_options(options INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:$<IF:$<BOOL:${march}>,-march=${march},${default}>>)
 if(MOBILENET_SANITIZE)
   target_compile_options(options INTERFACE
     $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${MOBILENET_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all>)

@@ -1,10 +1,13 @@
-// Launches: what a GPU would refuse, and the OS threads that share the blocks of a grid.
+// Launches: what a GPU would refuse, and the OS threads that share the blocks of a grid, or the tasks of a loop.
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <string>
@@ -40,7 +43,7 @@ std::atomic<std::uint64_t>& seed_setting() {
 
 // The blocks of one launch, claimed a few at a time.
 struct Grid {
-  Launch launch;
+  std::function<std::string(std::uint64_t)> run_one;  // runs one block; what went wrong, empty if nothing
   std::uint64_t blocks = 0, chunk = 1;
   std::vector<std::uint32_t> order;  // empty: natural
   std::atomic<std::uint64_t> next = 0;
@@ -62,7 +65,7 @@ struct Grid {
   bool run(std::uint64_t block) {
     std::string message;
     try {
-      message = run_block(launch, block);
+      message = run_one(block);
     } catch (const std::bad_alloc&) {
       message = "no memory for the stacks or the shared memory of a block";
     }
@@ -157,13 +160,8 @@ class Pool {
 
 constexpr std::uint64_t most_shuffled_blocks = 1 << 24;  // the order of more would take too much memory
 
-// Records its error.
-cudaError_t run_grid(const Call& call, dim3 grid_dim, dim3 block_dim, std::size_t shared_bytes) {
-  if (inside_kernel()) return record(cudaErrorNotSupported);
-  std::uint64_t seed = seed_setting();
-  Grid grid;
-  grid.launch = {call, grid_dim, block_dim, shared_bytes, seed};
-  grid.blocks = std::uint64_t{grid_dim.x} * grid_dim.y * grid_dim.z;
+// Runs the blocks on all threads. At most `chunk` of them are claimed at once. Records its error.
+cudaError_t run_all(Grid& grid, std::uint64_t chunk, std::uint64_t seed) {
   if (seed != 0 && grid.blocks < most_shuffled_blocks) {
     grid.order.resize(grid.blocks);
     for (std::uint64_t i = 0; i < grid.blocks; ++i) grid.order[i] = static_cast<std::uint32_t>(i);
@@ -171,14 +169,35 @@ cudaError_t run_grid(const Call& call, dim3 grid_dim, dim3 block_dim, std::size_
   }
   int threads = static_cast<int>(std::min<std::uint64_t>(static_cast<std::uint64_t>(thread_setting()), grid.blocks));
   // Enough claims for an even end, few enough that their cost does not show.
-  grid.chunk = std::clamp<std::uint64_t>(grid.blocks / (static_cast<std::uint64_t>(threads) * 16), 1, 64);
-  if (threads == 1) {
+  grid.chunk =
+      std::clamp<std::uint64_t>(grid.blocks / (static_cast<std::uint64_t>(std::max(threads, 1)) * 16), 1, chunk);
+  if (threads <= 1) {
     grid.work();
   } else {
     static Pool pool;
     pool.run(grid, threads - 1);
   }
   return grid.failed ? record(cudaErrorLaunchFailure, grid.failure) : cudaSuccess;
+}
+
+cudaError_t run_grid(const Call& call, dim3 grid_dim, dim3 block_dim, std::size_t shared_bytes) {
+  if (inside_kernel()) return record(cudaErrorNotSupported);
+  const Launch launch = {call, grid_dim, block_dim, shared_bytes, seed_setting()};
+  Grid grid;
+  grid.run_one = [&launch](std::uint64_t block) { return run_block(launch, block); };
+  grid.blocks = std::uint64_t{grid_dim.x} * grid_dim.y * grid_dim.z;
+  return run_all(grid, 64, launch.seed);
+}
+
+cudaError_t run_tasks(std::int64_t count, void (*task)(const void*, std::int64_t), const void* argument) {
+  if (inside_kernel()) return record(cudaErrorNotSupported);
+  Grid grid;
+  grid.run_one = [=](std::uint64_t i) {
+    task(argument, static_cast<std::int64_t>(i));
+    return std::string();
+  };
+  grid.blocks = static_cast<std::uint64_t>(count);
+  return run_all(grid, 1, seed_setting());
 }
 
 // Per kernel: the dynamic shared memory that cudaFuncSetAttribute allowed it.
@@ -262,6 +281,20 @@ cudaError_t occupancy(int* blocks, int block_threads, std::size_t shared_bytes) 
 }
 
 }  // namespace detail
+
+cudaError_t launch_tasks(cudaStream_t stream, std::int64_t count, void (*task)(const void*, std::int64_t),
+                         const void* argument, std::size_t argument_bytes) {
+  using namespace detail;
+  if (task == nullptr) return record(cudaErrorInvalidDeviceFunction);
+  if (count < 0) return record(cudaErrorInvalidValue);
+  CUgraph_st* graph = nullptr;
+  if (cudaError_t error = route(stream, &graph)) return record(error);
+  if (graph == nullptr) return run_tasks(count, task, argument);
+  const std::shared_ptr<void> kept(::operator new(argument_bytes), [](void* p) { ::operator delete(p); });
+  std::memcpy(kept.get(), argument, argument_bytes);
+  graph->nodes.push_back({[=] { return run_tasks(count, task, kept.get()); }});
+  return cudaSuccess;
+}
 
 void set_threads(int n) {
   detail::thread_setting() = detail::clamp_threads(static_cast<std::uint64_t>(std::max(n, 1)));

@@ -1,4 +1,5 @@
 #include "kernels/add/add.h"
+#include "kernels/common/simd_levels.h"
 #include "kernels/common/target.h"
 
 namespace kernels {
@@ -10,7 +11,13 @@ extern const Add add_naive, add_vectorised;
 template <>
 std::span<const Add> rows<Add, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const Add table[] = {add_naive, add_vectorised};
+  static const Add table[] = {
+      add_naive,
+      add_vectorised,
+#ifdef MOBILENET_SIMD
+      simd_row<Add>(),
+#endif
+  };
   return table;
 }
 

@@ -20,8 +20,10 @@ struct BatchNormShape {
 };
 
 // Throws where the unbiased variance does not exist.
+inline constexpr const char* batchnorm_one_value =
+    "batchnorm: training needs at least 2 values per channel, and there is 1";
 inline void check_training(const BatchNormShape& s) {
-  if (s.rows < 2) throw Error("batchnorm: training needs at least 2 values per channel, and there is 1");
+  if (s.rows < 2) throw Error(batchnorm_one_value);
 }
 
 struct BatchNorm {

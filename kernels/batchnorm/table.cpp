@@ -1,4 +1,5 @@
 #include "kernels/batchnorm/batchnorm.h"
+#include "kernels/common/simd_levels.h"
 #include "kernels/common/target.h"
 
 namespace kernels {
@@ -10,7 +11,14 @@ extern const BatchNorm batchnorm_naive, batchnorm_split, batchnorm_vectorised;
 template <>
 std::span<const BatchNorm> rows<BatchNorm, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const BatchNorm table[] = {batchnorm_naive, batchnorm_split, batchnorm_vectorised};
+  static const BatchNorm table[] = {
+      batchnorm_naive,
+      batchnorm_split,
+      batchnorm_vectorised,
+#ifdef MOBILENET_SIMD
+      simd_row<BatchNorm>(),
+#endif
+  };
   return table;
 }
 

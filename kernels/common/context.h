@@ -11,7 +11,8 @@ namespace kernels {
 
 enum class DeviceType { cpu, cuda };
 
-// Who wrote a row of an operation's table: this project (CUDA C++), or a library (cuDNN, cuBLAS, oneDNN).
+// What a row of an operation's table is: `native` is CUDA C++ of this project; `vendor` is a library (cuDNN, cuBLAS,
+// oneDNN) or, on the CPU, plain loops that need no emulation (the rows `simd`).
 enum class Provider { native, vendor };
 
 // Thrown where a launch or a library call fails; what() names the call, the source line and the status.

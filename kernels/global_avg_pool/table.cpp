@@ -1,3 +1,4 @@
+#include "kernels/common/simd_levels.h"
 #include "kernels/common/target.h"
 #include "kernels/global_avg_pool/global_avg_pool.h"
 
@@ -10,7 +11,13 @@ extern const GlobalAvgPool global_avg_pool_naive, global_avg_pool_vectorised;
 template <>
 std::span<const GlobalAvgPool> rows<GlobalAvgPool, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const GlobalAvgPool table[] = {global_avg_pool_naive, global_avg_pool_vectorised};
+  static const GlobalAvgPool table[] = {
+      global_avg_pool_naive,
+      global_avg_pool_vectorised,
+#ifdef MOBILENET_SIMD
+      simd_row<GlobalAvgPool>(),
+#endif
+  };
   return table;
 }
 

@@ -1,3 +1,4 @@
+#include "kernels/common/simd_levels.h"
 #include "kernels/common/target.h"
 #include "kernels/relu6/relu6.h"
 
@@ -10,7 +11,13 @@ extern const Relu6 relu6_naive, relu6_vectorised;
 template <>
 std::span<const Relu6> rows<Relu6, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const Relu6 table[] = {relu6_naive, relu6_vectorised};
+  static const Relu6 table[] = {
+      relu6_naive,
+      relu6_vectorised,
+#ifdef MOBILENET_SIMD
+      simd_row<Relu6>(),
+#endif
+  };
   return table;
 }
 

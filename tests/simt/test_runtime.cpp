@@ -412,5 +412,60 @@ TEST_CASE("what a capture forbids is refused and ends it") {
   }
 }
 
+// ---- tasks ----
+
+struct Squares {
+  std::int64_t* results;
+  std::int64_t plus;
+};
+
+void square(const void* argument, std::int64_t i) {
+  const auto& to = *static_cast<const Squares*>(argument);
+  to.results[i] += i * i + to.plus;
+}
+
+TEST_CASE("tasks run once each, whatever the threads and the order") {
+  const int threads = simt::threads();
+  for (const int n : {1, 2, 5})
+    for (const std::uint64_t seed : {0, 1})
+      for (const std::int64_t count : {0, 1, 3, 1000}) {
+        simt::set_threads(n);
+        simt::set_order_seed(seed);
+        std::vector<std::int64_t> results(count + 1);
+        const Squares argument = {results.data(), 7};
+        REQUIRE(simt::launch_tasks(nullptr, count, square, &argument, sizeof argument) == cudaSuccess);
+        std::int64_t wrong = 0;
+        for (std::int64_t i = 0; i < count; ++i) wrong += results[i] != i * i + 7;
+        CHECK(wrong == 0);
+        CHECK(results[count] == 0);
+      }
+  simt::set_threads(threads);
+  simt::set_order_seed(0);
+  CHECK(simt::launch_tasks(nullptr, 1, nullptr, nullptr, 0) == cudaErrorInvalidDeviceFunction);
+  CHECK(simt::launch_tasks(nullptr, -1, square, nullptr, 0) == cudaErrorInvalidValue);
+  cudaGetLastError();
+}
+
+TEST_CASE("captured tasks are one node, which keeps its argument") {
+  std::vector<std::int64_t> results(10);
+  Captured c;
+  {
+    Squares argument = {results.data(), 1};
+    REQUIRE(simt::launch_tasks(c.stream, 10, square, &argument, sizeof argument) == cudaSuccess);
+    argument = {};
+  }
+  CHECK(results[3] == 0);
+  REQUIRE(c.end() == cudaSuccess);
+  std::size_t nodes = 0;
+  CHECK(cudaGraphGetNodes(c.graph, nullptr, &nodes) == cudaSuccess);
+  CHECK(nodes == 1);
+  cudaGraphExec_t graph = nullptr;
+  REQUIRE(cudaGraphInstantiate(&graph, c.graph) == cudaSuccess);
+  CHECK(cudaGraphLaunch(graph, nullptr) == cudaSuccess);
+  CHECK(cudaGraphLaunch(graph, nullptr) == cudaSuccess);
+  CHECK(results[3] == 20);
+  CHECK(cudaGraphExecDestroy(graph) == cudaSuccess);
+}
+
 }  // namespace
 }  // namespace simt_tests

@@ -2,12 +2,22 @@
 
 // What engine/simt offers beyond CUDA's own functions. <cuda_runtime.h> includes this file, so a kernel has it too.
 
+#include <cstddef>
 #include <cstdint>
+
+#include "simt/runtime_api.h"
 
 namespace simt {
 
-// The number of OS threads that run the blocks of a grid, the launching one included. At first it is the environment's
-// SIMT_THREADS, or the number of processors that this process may use. n is clamped to [1, 1024].
+// Host code on the threads that run grids: task(argument, i) for i = 0 … count - 1, once each, in any order and at the
+// same time, as one piece of work of this stream; under capture it becomes one node of the graph. `argument` points to
+// argument_bytes bytes, aligned as new aligns, that a graph keeps a copy of. A task neither throws nor launches.
+// cudaErrorInvalidDeviceFunction without a task, cudaErrorInvalidValue for a negative count.
+cudaError_t launch_tasks(cudaStream_t stream, std::int64_t count, void (*task)(const void* argument, std::int64_t i),
+                         const void* argument, std::size_t argument_bytes);
+
+// The number of OS threads that run the blocks of a grid and such tasks, the launching one included. At first it is the
+// environment's SIMT_THREADS, or the number of processors that this process may use. n is clamped to [1, 1024].
 void set_threads(int n);
 int threads();
 

@@ -1,0 +1,86 @@
+// For the rows `simd`: plain loops over vectors of floats, on all cores, with no emulated threads.
+//
+// Their files are compiled several times, each time for one level of the processor's instructions and into the
+// namespace of that level, SIMD_LEVEL: `generic` is what the whole build is compiled for, `avx2` and `avx512` are there
+// on x86-64. simd_levels.h chooses one when the program runs. So that no code of a level gets into the rest of the
+// program, these files use nothing that the linker merges between files: no template and no inline function from
+// outside the namespace, hence nothing of the standard library (tests/kernels/simd_symbols.cmake checks it).
+#pragma once
+
+#include <type_traits>
+
+#include "kernels/common/context.h"
+
+namespace kernels::cpu {
+
+// Runs task(argument, i) for i = 0 … count - 1 on all threads, in any order, as one piece of work of the context's
+// stream. Throws Error where the runtime refuses.
+void run_tasks(const Context&, int64_t count, void (*task)(const void* argument, int64_t i), const void* argument,
+               size_t argument_bytes);
+
+[[noreturn]] void fail(const char* message);  // throws Error
+
+namespace SIMD_LEVEL {
+
+// The operation's row, at this level. Each simd.cpp specialises it.
+template <class Row>
+const Row& simd_row();
+
+// task(i) for i = 0 … count - 1 on all threads. What a task computes must not depend on the order or on the number of
+// threads: so count depends on shapes alone. A graph keeps a copy of the task.
+template <class Task>
+void parallel_for(const Context& context, int64_t count, const Task& task) {
+  static_assert(std::is_trivially_copyable_v<Task>);
+  run_tasks(
+      context, count, [](const void* argument, int64_t i) { (*static_cast<const Task*>(argument))(i); }, &task,
+      sizeof task);
+}
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// task(begin, end) for pieces of [0, count) of `piece` elements each; the last one may be shorter.
+template <class Task>
+void parallel_pieces(const Context& context, int64_t count, int64_t piece, const Task& task) {
+  parallel_for(context, ceil_div(count, piece), [=](int64_t i) { task(i * piece, smaller(i * piece + piece, count)); });
+}
+
+// A register full of floats.
+#if defined(__AVX512F__)
+constexpr int lanes = 16;
+#elif defined(__AVX__)
+constexpr int lanes = 8;
+#else
+constexpr int lanes = 4;
+#endif
+typedef float Vector __attribute__((vector_size(4 * lanes)));
+
+// How a loop body that is written once loads and stores a vector, or a single float where less than a vector is left.
+// (Loads fill a reference: how a vector is returned depends on the processor.)
+struct Wide {
+  typedef Vector Value;
+  typedef float Memory __attribute__((vector_size(4 * lanes), aligned(4), may_alias));
+  static constexpr int width = lanes;
+  static void load(Value& value, const float* p) { value = *reinterpret_cast<const Memory*>(p); }
+  static void store(float* p, const Value& value) { *reinterpret_cast<Memory*>(p) = value; }
+};
+struct Narrow {
+  typedef float Value;
+  static constexpr int width = 1;
+  static void load(Value& value, const float* p) { value = *p; }
+  static void store(float* p, const Value& value) { *p = value; }
+};
+
+// body(Wide or Narrow, i) for all i in [begin, end).
+template <class Body>
+void each(int64_t begin, int64_t end, const Body& body) {
+  int64_t i = begin;
+  for (; i + lanes <= end; i += lanes) body(Wide(), i);
+  for (; i < end; ++i) body(Narrow(), i);
+}
+
+constexpr int64_t piece = 1 << 15;  // elements that a task takes of an array: 128 KiB, a part of the level 2 cache
+
+}  // namespace SIMD_LEVEL
+}  // namespace kernels::cpu

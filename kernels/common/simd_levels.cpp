@@ -1,0 +1,53 @@
+#include "kernels/common/simd_levels.h"
+
+#include <cstdlib>
+
+#include "kernels/common/launch.h"
+
+namespace kernels::cpu {
+
+void run_tasks(const Context& context, int64_t count, void (*task)(const void*, int64_t), const void* argument,
+               size_t argument_bytes) {
+  check(simt::launch_tasks(static_cast<cudaStream_t>(context.stream), count, task, argument, argument_bytes),
+        "launch_tasks", __FILE__, __LINE__);
+}
+
+void fail(const char* message) { throw Error(message); }
+
+namespace {
+
+bool supported(SimdLevel level) {
+#ifdef MOBILENET_SIMD_X86
+  // What x86-64-v3 and v4 hold, as far as compilers use it for these loops.
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+                    __builtin_cpu_supports("bmi2");
+  if (level == SimdLevel::avx2) return avx2;
+  if (level == SimdLevel::avx512)
+    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+#endif
+  return level == SimdLevel::generic;
+}
+
+SimdLevel choose_level() {
+  const char* variable = std::getenv("MOBILENET_SIMD");
+  const std::string wanted = variable != nullptr ? variable : "";
+  bool known = wanted.empty();
+  for (const auto& [level, name] : {std::pair{SimdLevel::avx512, "avx512"}, std::pair{SimdLevel::avx2, "avx2"},
+                                    std::pair{SimdLevel::generic, "generic"}}) {
+    known = known || wanted == name;
+    if ((wanted.empty() || wanted == name) && supported(level)) return level;
+  }
+  throw Error("MOBILENET_SIMD: \"" + wanted + "\" is " +
+              (known ? "not what this build or this processor has" : "none of generic, avx2, avx512"));
+}
+
+}  // namespace
+
+SimdLevel simd_level() {
+  static const SimdLevel level = choose_level();
+  return level;
+}
+
+}  // namespace kernels::cpu

@@ -1,0 +1,20 @@
+# Code that is compiled for one level of the processor's instructions must stay in the namespace of that level: what the
+# linker may merge with the same function of another file would bring those instructions to processors without them.
+# -DNM=… -DLEVEL=avx512 -DOBJECTS=a.o,b.o
+string(REPLACE "," ";" objects "${OBJECTS}")
+set(rows 0)
+foreach(object ${objects})
+  execute_process(COMMAND ${NM} -C ${object} OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
+  string(REGEX MATCHALL "[^\n]* [WVu] [^\n]*" merged "${symbols}")
+  foreach(symbol ${merged})
+    if(NOT symbol MATCHES "kernels::cpu::${LEVEL}::")
+      message(SEND_ERROR "${object}: ${symbol} is not in kernels::cpu::${LEVEL}")
+    endif()
+  endforeach()
+  if(symbols MATCHES "kernels::cpu::${LEVEL}::simd_row")
+    math(EXPR rows "${rows} + 1")
+  endif()
+endforeach()
+if(rows EQUAL 0)
+  message(SEND_ERROR "no row of level ${LEVEL} in ${objects}")
+endif()
