@@ -1,5 +1,5 @@
-# Every library that the project stands on. Sets HAVE_CUDA, HAVE_CUBLAS, HAVE_CUDNN and HAVE_ONEDNN, and NOTE_* with the
-# reason where one is left out, for the summary.
+# Every library that the project stands on. Sets HAVE_CUDA, HAVE_CUBLAS, HAVE_CUDNN, HAVE_ONEDNN and HAVE_DOWNLOAD, and
+# NOTE_* with the reason where one is left out, for the summary.
 
 find_program(CCACHE ccache)
 if(CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
@@ -95,5 +95,19 @@ else()
     list(JOIN numbers "." ONEDNN_VERSION)
   else()
     leave_out(ONEDNN "oneDNN (libdnnl-dev) was not found")
+  endif()
+endif()
+
+# Fetching data sets takes three libraries; without any of them the user does it by hand.
+if(MOBILENET_DOWNLOAD STREQUAL "OFF")
+  leave_out(DOWNLOAD "MOBILENET_DOWNLOAD=OFF")
+else()
+  find_package(CURL QUIET)
+  find_package(LibArchive QUIET)
+  find_package(OpenSSL QUIET COMPONENTS Crypto)
+  if(CURL_FOUND AND LibArchive_FOUND AND OPENSSL_FOUND)
+    set(HAVE_DOWNLOAD ON)
+  else()
+    leave_out(DOWNLOAD "libcurl, libarchive or OpenSSL was not found")
   endif()
 endif()

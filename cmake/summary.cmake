@@ -13,6 +13,7 @@ describe(CUDA "nvcc ${CMAKE_CUDA_COMPILER_VERSION} for sm ${CMAKE_CUDA_ARCHITECT
 describe(CUBLAS "${CUDA_cublas_LIBRARY}")
 describe(CUDNN "${CUDNN_LIBRARY}")
 describe(ONEDNN "oneDNN ${ONEDNN_VERSION}")
+describe(DOWNLOAD "libcurl ${CURL_VERSION_STRING}, libarchive ${LibArchive_VERSION}, OpenSSL ${OPENSSL_VERSION}")
 if(MOBILENET_SANITIZE)
   message(STATUS "  sanitizers: ${MOBILENET_SANITIZE}")
 endif()

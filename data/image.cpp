@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <stdexcept>
+#include <utility>
 
 #include "data/decode.h"
 #include "data/file.h"
@@ -42,14 +43,14 @@ uint8_t round_to_byte(int32_t sum) { return uint8_t(std::clamp((sum + (1 << 21))
 
 // Output i has its centre at (i + 1/2) · in/out among the inputs, whose centres lie at j + 1/2; input j weighs
 // 1 - |distance| / max(in/out, 1) where that is positive. Times 2 · max(in, out), that is the whole number below.
-std::vector<Resizer::Taps> Resizer::triangle_taps(int in, int out) {
-  const int64_t reach = 2 * int64_t(std::max(in, out));
-  std::vector<Taps> taps(size_t(out), Taps{0, {}});
-  for (int i = 0; i < out; ++i) {
-    const int64_t center = (2 * int64_t(i) + 1) * in;
+std::vector<Resizer::Taps> Resizer::triangle_taps(int in, int64_t out, int64_t from, int count) {
+  const int64_t reach = 2 * std::max(int64_t(in), out);
+  std::vector<Taps> taps(size_t(count), Taps{0, {}});
+  for (int i = 0; i < count; ++i) {
+    const int64_t center = (2 * (from + i) + 1) * in;
     const auto weight = [&](int64_t j) { return reach - std::abs((2 * j + 1) * out - center); };
     // The first j with weight(j) > 0, that is (2j + 1) · out > center - reach.
-    int64_t first = std::max<int64_t>(0, (center - reach - out) / (2 * int64_t(out)));
+    int64_t first = std::max<int64_t>(0, (center - reach - out) / (2 * out));
     while (weight(first) <= 0) ++first;
     int64_t end = first, sum = 0;
     for (; end < in && weight(end) > 0; ++end) sum += weight(end);
@@ -59,21 +60,25 @@ std::vector<Resizer::Taps> Resizer::triangle_taps(int in, int out) {
   return taps;
 }
 
-Resizer::Resizer(int in_height, int in_width, int out_height, int out_width)
-    : in_height_(in_height), in_width_(in_width) {
+Resizer::Resizer(int in_height, int in_width, int out_height, int out_width) : in_width_(in_width) {
   if (std::min({in_height, in_width, out_height, out_width}) < 1) {
     throw std::invalid_argument(fmt::format("Resizer: from {}x{} to {}x{}; expected sizes of at least 1", in_height,
                                             in_width, out_height, out_width));
   }
-  rows_ = triangle_taps(in_height, out_height);
-  columns_ = triangle_taps(in_width, out_width);
+  rows_ = triangle_taps(in_height, out_height, 0, out_height);
+  columns_ = triangle_taps(in_width, out_width, 0, out_width);
 }
+
+Resizer::Resizer(int in_width, std::vector<Taps> rows, std::vector<Taps> columns)
+    : in_width_(in_width), rows_(std::move(rows)), columns_(std::move(columns)) {}
 
 void Resizer::operator()(const uint8_t* in, uint8_t* out) const {
   const size_t out_width = columns_.size();
-  std::vector<uint8_t> narrow(size_t(in_height_) * out_width * 3);  // (in_height, out_width, 3)
+  // The input's rows that count: all of them, but where the output is cropped.
+  const int first = rows_.front().first, end = rows_.back().first + int(rows_.back().weights.size());
+  std::vector<uint8_t> narrow(size_t(end - first) * out_width * 3);  // (end - first, out_width, 3)
   uint8_t* to = narrow.data();
-  for (int y = 0; y < in_height_; ++y) {
+  for (int y = first; y < end; ++y) {
     const uint8_t* row = in + size_t(y) * size_t(in_width_) * 3;
     for (const Taps& taps : columns_) {
       int32_t sum[3] = {0, 0, 0};
@@ -88,7 +93,7 @@ void Resizer::operator()(const uint8_t* in, uint8_t* out) const {
   std::vector<int32_t> sums(out_width * 3);
   for (const Taps& taps : rows_) {
     std::fill(sums.begin(), sums.end(), 0);
-    const uint8_t* from = narrow.data() + size_t(taps.first) * out_width * 3;
+    const uint8_t* from = narrow.data() + size_t(taps.first - first) * out_width * 3;
     for (const int32_t weight : taps.weights) {
       for (size_t i = 0; i < sums.size(); ++i) sums[i] += weight * from[i];
       from += sums.size();
@@ -101,6 +106,23 @@ Image resize(const Image& image, int height, int width) {
   const Resizer resizer(image.height, image.width, height, width);
   Image result{height, width, std::vector<uint8_t>(size_t(height) * size_t(width) * 3)};
   resizer(image.pixels.data(), result.pixels.data());
+  return result;
+}
+
+Image resize_and_crop(const Image& image, int side) {
+  const int64_t height = image.height, width = image.width, shorter = std::min(height, width);
+  if (side < 1 || shorter < 1 || std::max(height, width) > max_aspect * shorter) {
+    throw std::invalid_argument(
+        fmt::format("resize_and_crop: from {}x{} to {}; expected sizes of at least 1, and at most {} times as long as "
+                    "wide",
+                    height, width, side, max_aspect));
+  }
+  const auto taps = [&](int size) {
+    const int64_t resized = int64_t(side) * size / shorter;
+    return Resizer::triangle_taps(size, resized, (resized - side) / 2, side);
+  };
+  Image result{side, side, std::vector<uint8_t>(size_t(side) * size_t(side) * 3)};
+  Resizer(image.width, taps(image.height), taps(image.width))(image.pixels.data(), result.pixels.data());
   return result;
 }
 

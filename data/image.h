@@ -39,12 +39,22 @@ class Resizer {
     int first;
     std::vector<int32_t> weights;
   };
-  static std::vector<Taps> triangle_taps(int in, int out);
+  // Of `count` outputs from `from` on, where `in` inputs become `out`.
+  static std::vector<Taps> triangle_taps(int in, int64_t out, int64_t from, int count);
+  friend Image resize_and_crop(const Image& image, int side);
+  Resizer(int in_width, std::vector<Taps> rows, std::vector<Taps> columns);
 
-  int in_height_, in_width_;
-  std::vector<Taps> rows_, columns_;
+  int in_width_;
+  std::vector<Taps> rows_, columns_;  // (out_height), (out_width)
 };
 
 Image resize(const Image& image, int height, int width);
+
+// The middle `side`×`side` pixels of the image, resized so that its shorter side is `side` and its longer one keeps the
+// proportion, rounded down (torchvision's Resize and CenterCrop; an odd pixel more is cut off at the right or bottom).
+// Pixels that are cut off are not computed. Throws std::invalid_argument for a side below 1 or an image more than
+// max_aspect times as long as wide.
+Image resize_and_crop(const Image& image, int side);
+constexpr int max_aspect = 4096;
 
 }  // namespace data

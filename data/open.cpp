@@ -6,7 +6,8 @@
 #include <utility>
 
 #include "data/cifar.h"
-#include "data/error.h"
+#include "data/download.h"
+#include "data/image_folder.h"
 #include "data/shapes.h"
 
 namespace data {
@@ -30,7 +31,28 @@ Opened open_cifar(const std::filesystem::path& folder, Cifar which) {
                   fmt::format("{} from {}", ten ? "CIFAR-10" : "CIFAR-100", find_cifar(folder, which).string()));
 }
 
-Opened open_cifar_by_name(Cifar which) {
+Opened open_images(const std::filesystem::path& folder, const OpenOptions& options) {
+  Split split = read_image_folder(
+      folder, {.resolution = options.resolution, .threads = options.threads, .progress = options.progress});
+  return describe(std::move(split), "images", "image files from " + folder.string());
+}
+
+// Whether data_folder() has the set, after unpacking or downloading it where that is asked for.
+bool provide_cifar(const std::filesystem::path& root, Cifar which, const OpenOptions& options) {
+  if (!find_cifar(root, which).empty()) return true;
+  Archive archive = official_archive(which);
+  if (!options.url.empty()) archive.url = options.url;
+  if (options.download) {
+    download(archive, root, {.progress = options.progress});
+  } else if (std::filesystem::exists(root / archive.file)) {
+    unpack(archive, root, options.progress);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+Opened open_cifar_by_name(Cifar which, const OpenOptions& options) {
   const std::filesystem::path root = data_folder();
   if (root.empty()) {
     throw Error(
@@ -38,9 +60,11 @@ Opened open_cifar_by_name(Cifar which) {
                     "set MOBILENET_DATA to the folder that holds {}",
                     cifar_folder(which)));
   }
-  if (find_cifar(root, which).empty()) {
-    throw Error(fmt::format("{}: not found; put {} there, or set MOBILENET_DATA to the folder that holds {}",
-                            (root / cifar_folder(which)).string(), cifar_files(which), cifar_folder(which)));
+  if (!provide_cifar(root, which, options)) {
+    throw Error(fmt::format(
+        "{}: not found; put {} there, or the archive {} beside it, or set MOBILENET_DATA to the "
+        "folder that holds {}",
+        (root / cifar_folder(which)).string(), cifar_files(which), official_archive(which).file, cifar_folder(which)));
   }
   return open_cifar(root, which);
 }
@@ -49,13 +73,13 @@ Opened open_auto(const OpenOptions& options) {
   const std::filesystem::path root = data_folder();
   if (root.empty())
     return open_shapes(options, " (no data folder: none of MOBILENET_DATA, XDG_CACHE_HOME and HOME is set)");
-  if (!find_cifar(root, Cifar::cifar10).empty()) return open_cifar(root, Cifar::cifar10);
+  if (provide_cifar(root, Cifar::cifar10, options)) return open_cifar(root, Cifar::cifar10);
   return open_shapes(options, fmt::format(" (no CIFAR-10 in {})", root.string()));
 }
 
-Opened open_folder(const std::filesystem::path& folder) {
-  const std::string expected =
-      fmt::format("expected {} or {}", cifar_files(Cifar::cifar10), cifar_files(Cifar::cifar100));
+Opened open_folder(const std::filesystem::path& folder, const OpenOptions& options) {
+  const std::string expected = fmt::format("expected {}, {}, or images as train/CLASS/IMAGE and test/CLASS/IMAGE",
+                                           cifar_files(Cifar::cifar10), cifar_files(Cifar::cifar100));
   std::error_code error;
   const auto status = std::filesystem::status(folder, error);
   if (!std::filesystem::exists(status)) {
@@ -72,6 +96,7 @@ Opened open_folder(const std::filesystem::path& folder) {
   }
   if (ten) return open_cifar(folder, Cifar::cifar10);
   if (hundred) return open_cifar(folder, Cifar::cifar100);
+  if (is_image_folder(folder)) return open_images(folder, options);
   const bool empty = std::filesystem::is_empty(folder, error);
   if (error) throw Error(fmt::format("{}: cannot be read: {}", folder.string(), error.message()));
   throw Error(fmt::format("{}: {}; {} in it", folder.string(),
@@ -94,10 +119,13 @@ std::filesystem::path data_folder() {
 
 Opened open(const std::string& name_or_folder, const OpenOptions& options) {
   if (name_or_folder == "auto") return open_auto(options);
+  if (name_or_folder == "cifar10") return open_cifar_by_name(Cifar::cifar10, options);
+  if (name_or_folder == "cifar100") return open_cifar_by_name(Cifar::cifar100, options);
+  if (options.download) {
+    throw Error(fmt::format("{}: cannot be downloaded; expected cifar10 or cifar100", name_or_folder));
+  }
   if (name_or_folder == "shapes") return open_shapes(options, "");
-  if (name_or_folder == "cifar10") return open_cifar_by_name(Cifar::cifar10);
-  if (name_or_folder == "cifar100") return open_cifar_by_name(Cifar::cifar100);
-  return open_folder(name_or_folder);
+  return open_folder(name_or_folder, options);
 }
 
 }  // namespace data

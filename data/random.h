@@ -24,7 +24,15 @@ constexpr std::array<uint32_t, 4> philox4x32_10(std::array<uint32_t, 4> counter,
 
 // What a stream of numbers is for: no two purposes share numbers. The values are part of what a seed means: never
 // renumber. (augment's are drawn by kernels/augment.)
-enum class Purpose : uint32_t { shuffle = 0, flip = 1, shapes_train = 2, shapes_test = 3, augment = 4 };
+enum class Purpose : uint32_t {
+  shuffle = 0,
+  flip = 1,
+  shapes_train = 2,
+  shapes_test = 3,
+  augment = 4,
+  hold_out = 5,
+  image_folder = 6
+};
 
 // The stream of random numbers of one (seed, purpose, epoch, item): up to 2^34 of them.
 class Random {
@@ -66,10 +74,11 @@ class Random {
 
 // 0 … n - 1 in an order that depends on seed and epoch alone (Fisher-Yates): the order in which an epoch visits n
 // images, n below 2^32.
-inline std::vector<size_t> shuffled_indices(size_t n, uint64_t seed, uint32_t epoch) {
+inline std::vector<size_t> shuffled_indices(size_t n, uint64_t seed, uint32_t epoch,
+                                            Purpose purpose = Purpose::shuffle) {
   std::vector<size_t> indices(n);
   std::iota(indices.begin(), indices.end(), size_t{0});
-  Random random(seed, Purpose::shuffle, epoch, 0);
+  Random random(seed, purpose, epoch, 0);
   for (size_t i = n; i > 1; --i) std::swap(indices[i - 1], indices[random.below(uint32_t(i))]);
   return indices;
 }
