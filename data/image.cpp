@@ -19,7 +19,7 @@ namespace data {
 
 Image read_image(const std::filesystem::path& path) { return decode_image(read_file(path), path.string()); }
 
-void write_png(const std::filesystem::path& path, const Image& image) {
+std::vector<uint8_t> encode_png(const Image& image) {
   std::vector<uint8_t> bytes;
   const auto append = [](void* user, void* chunk, int size) {
     const auto* begin = static_cast<const uint8_t*>(chunk);
@@ -29,11 +29,13 @@ void write_png(const std::filesystem::path& path, const Image& image) {
   if (image.height < 1 || image.width < 1 || image.pixels.size() != size_t(image.height) * size_t(image.width) * 3 ||
       !stbi_write_png_to_func(append, &bytes, image.width, image.height, 3, image.pixels.data(), image.width * 3)) {
     throw std::invalid_argument(
-        fmt::format("write_png: an image of {}x{} with {} bytes; expected height * width * 3 bytes", image.height,
+        fmt::format("encode_png: an image of {}x{} with {} bytes; expected height * width * 3 bytes", image.height,
                     image.width, image.pixels.size()));
   }
-  write_file(path, bytes);
+  return bytes;
 }
+
+void write_png(const std::filesystem::path& path, const Image& image) { write_file(path, encode_png(image)); }
 
 namespace {
 

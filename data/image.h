@@ -18,6 +18,9 @@ struct Image {
 // so wrong bits in the middle of one may only show as wrong pixels.
 Image read_image(const std::filesystem::path& path);
 
+// An RGB PNG file's bytes.
+std::vector<uint8_t> encode_png(const Image& image);
+
 // Writes an RGB PNG, beside and then renamed. Throws data::Error where it cannot be written.
 void write_png(const std::filesystem::path& path, const Image& image);
 

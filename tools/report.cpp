@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/io/file.h"
 #include "tools/command.h"
 #include "tools/progress.h"
 
@@ -170,6 +171,17 @@ std::string report_html(const std::string& title, const nlohmann::json& config,
          "<div class=\"charts\">\n" + chart("loss", history, loss, 1, "") +
          chart("accuracy, %", history, accuracy, 100, " %") + "</div>\n<h2>Epochs</h2>\n" + epochs_table(history) +
          "<h2>Configuration</h2>\n" + config_tables(config) + "</body></html>\n";
+}
+
+void write_report(const std::filesystem::path& folder) {
+  const Run run = read_run(folder);
+  std::vector<EpochResult> history;
+  for (const std::vector<double>& row : run.metrics.rows) {
+    nlohmann::json json;
+    for (size_t i = 0; i < row.size(); ++i) json[run.metrics.columns[i]] = row[i];
+    history.push_back(epoch_result(json));
+  }
+  engine::io::write_file(folder / report_file, report_html(run.name, run.config, history));
 }
 
 }  // namespace tools

@@ -14,4 +14,7 @@ namespace tools {
 std::string report_html(const std::string& title, const nlohmann::json& config,
                         const std::vector<EpochResult>& history);
 
+// Makes the folder's report.html anew from its other files. Throws as read_run does.
+void write_report(const std::filesystem::path& folder);
+
 }  // namespace tools
