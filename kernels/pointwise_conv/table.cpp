@@ -1,3 +1,4 @@
+#include "kernels/common/simd_levels.h"
 #include "kernels/common/target.h"
 #include "kernels/pointwise_conv/pointwise_conv.h"
 
@@ -12,9 +13,12 @@ template <>
 std::span<const PointwiseConv> rows<PointwiseConv, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
   static const PointwiseConv table[] = {
-      pointwise_conv_naive,  pointwise_conv_shared_tile, pointwise_conv_register_tile,
+      pointwise_conv_naive,      pointwise_conv_shared_tile, pointwise_conv_register_tile,
 #ifdef MOBILENET_ONEDNN
       pointwise_conv_onednn,
+#endif
+#ifdef MOBILENET_SIMD
+      simd_row<PointwiseConv>(),
 #endif
 #ifdef MOBILENET_CUBLAS
       pointwise_conv_cublas,

@@ -1,0 +1,177 @@
+// The matrix product of the rows `simd`: C = A · B by tiles of C that stay in registers while the loop over the depth
+// reads one vector pair of B and a column of A. B is packed, so that its reads are one stream; A is read where it is.
+#pragma once
+
+#include "kernels/common/simd.h"
+
+namespace kernels::cpu::SIMD_LEVEL {
+
+// A tile of C: with 32 registers 24 hold it, with 16 registers 12; two hold B and one the element of A.
+constexpr int tile_rows = lanes == 16 ? 12 : 6;
+constexpr int tile_columns = 2 * lanes;
+
+// How A's element (i, k) is found: at a[i · stride + k], or, where A stands transposed, at a[k · stride + i].
+enum class Order { rows, transposed };
+
+// c (rows, tile_columns), its rows ldc apart: = or += Σ_k A(i,k) · panel[k,·], k = 0 … depth - 1 in this order.
+template <int rows, Order order>
+void tile(int64_t depth, const float* a, int64_t stride, const float* panel, float* c, int64_t ldc, bool add) {
+  Vector sum[rows][2];
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < 2; ++j) {
+      sum[i][j] = Vector{};
+      if (add) Wide::load(sum[i][j], c + i * ldc + j * lanes);
+    }
+  for (int64_t k = 0; k < depth; ++k) {
+    Vector b[2];
+    Wide::load(b[0], panel + k * tile_columns);
+    Wide::load(b[1], panel + k * tile_columns + lanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i) {
+      const float x = order == Order::rows ? a[i * stride + k] : a[k * stride + i];
+      sum[i][0] += x * b[0];
+      sum[i][1] += x * b[1];
+    }
+  }
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < 2; ++j) Wide::store(c + i * ldc + j * lanes, sum[i][j]);
+}
+
+// The same where c has fewer columns.
+template <int rows, Order order>
+void part_tile(int64_t depth, const float* a, int64_t stride, const float* panel, float* c, int64_t ldc,
+               int64_t columns, bool add) {
+  if (columns == tile_columns) return tile<rows, order>(depth, a, stride, panel, c, ldc, add);
+  float whole[rows * tile_columns] = {};
+  if (add)
+    for (int i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < columns; ++j) whole[i * tile_columns + j] = c[i * ldc + j];
+  tile<rows, order>(depth, a, stride, panel, whole, tile_columns, add);
+  for (int i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) c[i * ldc + j] = whole[i * tile_columns + j];
+}
+
+// The same for any number of rows: c (rows, columns), columns ≤ tile_columns.
+template <Order order>
+void multiply_panel(int64_t rows, int64_t depth, const float* a, int64_t stride, const float* panel, float* c,
+                    int64_t ldc, int64_t columns, bool add) {
+  constexpr int third = tile_rows / 3;
+  const auto at = [=](int64_t i) { return order == Order::rows ? a + i * stride : a + i; };
+  int64_t i = 0;
+  for (; i + tile_rows <= rows; i += tile_rows)
+    part_tile<tile_rows, order>(depth, at(i), stride, panel, c + i * ldc, ldc, columns, add);
+  for (; i + third <= rows; i += third)
+    part_tile<third, order>(depth, at(i), stride, panel, c + i * ldc, ldc, columns, add);
+  for (; i < rows; ++i) part_tile<1, order>(depth, at(i), stride, panel, c + i * ldc, ldc, columns, add);
+}
+
+// panel (depth, tile_columns) = `columns` columns of B (depth, columns), the rest 0. B's element (k, j) is at
+// b[k · stride + j], or, where B stands transposed, at b[j · stride + k].
+inline void pack_panel(Order order, int64_t depth, int64_t columns, const float* b, int64_t stride, float* panel) {
+  if (order == Order::rows) {
+    for (int64_t k = 0; k < depth; ++k) {
+      for (int64_t j = 0; j < columns; ++j) panel[k * tile_columns + j] = b[k * stride + j];
+      for (int64_t j = columns; j < tile_columns; ++j) panel[k * tile_columns + j] = 0;
+    }
+    return;
+  }
+  constexpr int64_t block = 16;  // a cache line of each column
+  for (int64_t start = 0; start < depth; start += block) {
+    const int64_t end = smaller(depth, start + block);
+    for (int64_t j = 0; j < columns; ++j)
+      for (int64_t k = start; k < end; ++k) panel[k * tile_columns + j] = b[j * stride + k];
+    for (int64_t j = columns; j < tile_columns; ++j)
+      for (int64_t k = start; k < end; ++k) panel[k * tile_columns + j] = 0;
+  }
+}
+
+inline int64_t panels(int64_t columns) { return ceil_div(columns, tile_columns); }
+
+// Floats of B (depth, columns) packed: its panels one after the other.
+inline int64_t packed_size(int64_t depth, int64_t columns) { return panels(columns) * depth * tile_columns; }
+
+inline void pack(const Context& context, Order order, int64_t depth, int64_t columns, const float* b, int64_t stride,
+                 float* packed) {
+  parallel_for(context, panels(columns), [=](int64_t i) {
+    const int64_t first = i * tile_columns;
+    pack_panel(order, depth, smaller(tile_columns, columns - first),
+               order == Order::rows ? b + first : b + first * stride, stride, packed + i * depth * tile_columns);
+  });
+}
+
+// How C (rows, columns) is cut into tasks: blocks of rows, of which 96 keep a panel of B in the level 2 cache busy,
+// and, where that makes too few tasks for many processors, groups of panels.
+struct ProductTasks {
+  static constexpr int64_t rows = 96;
+  int64_t row_blocks, column_groups, group;  // group: panels
+  ProductTasks(int64_t all_rows, int64_t columns) : row_blocks(ceil_div(all_rows, rows)) {
+    const int64_t groups = smaller(panels(columns), ceil_div(64, row_blocks));
+    group = ceil_div(panels(columns), groups);
+    column_groups = ceil_div(panels(columns), group);
+  }
+};
+
+// c (rows, columns) = a (rows, depth) · B, B packed.
+inline void multiply(const Context& context, int64_t rows, int64_t depth, int64_t columns, const float* a,
+                     const float* packed, float* c) {
+  const ProductTasks tasks(rows, columns);
+  parallel_for(context, tasks.row_blocks * tasks.column_groups, [=](int64_t task) {
+    const int64_t row = task / tasks.column_groups * tasks.rows, count = smaller(tasks.rows, rows - row);
+    const int64_t begin = task % tasks.column_groups * tasks.group;
+    for (int64_t i = begin; i < smaller(begin + tasks.group, panels(columns)); ++i) {
+      const int64_t first = i * tile_columns;
+      multiply_panel<Order::rows>(count, depth, a + row * depth, depth, packed + first * depth,
+                                  c + row * columns + first, columns, smaller(tile_columns, columns - first), false);
+    }
+  });
+}
+
+// C (m, n) = Aᵀ · B with A (depth, m), B (depth, n), where the depth is the largest of the three. It is cut into
+// `splits` parts, whose sums are added in order, as many as keep their partial results small; and the columns of B into
+// groups of panels. A task packs its panels of B 256 rows at a time.
+struct SplitProduct {
+  static constexpr int64_t block = 256, partial_floats = 1 << 20;
+  int64_t m, n, depth, splits, part, groups, group;  // part: rows of a split, whole blocks; group: panels
+  SplitProduct(int64_t m, int64_t n, int64_t depth) : m(m), n(n), depth(depth) {
+    const int64_t blocks = ceil_div(depth, block);
+    const int64_t wanted = smaller(64, larger(1, partial_floats / (m * n)));
+    part = ceil_div(blocks, smaller(blocks, wanted)) * block;
+    splits = ceil_div(depth, part);
+    group = ceil_div(panels(n), smaller(panels(n), ceil_div(32, splits)));
+    groups = ceil_div(panels(n), group);
+  }
+  size_t workspace() const { return splits > 1 ? static_cast<size_t>(splits * m * n) * sizeof(float) : 0; }
+};
+
+inline void multiply_transposed(const Context& context, const SplitProduct& p, const float* a, const float* b,
+                                float* c) {
+  float* const partials = p.splits > 1 ? static_cast<float*>(context.workspace) : c;
+  parallel_for(context, p.splits * p.groups, [=](int64_t task) {
+    const int64_t split = task / p.groups, begin = task % p.groups * p.group;
+    const int64_t end = smaller(p.depth, (split + 1) * p.part);
+    alignas(64) float panel[SplitProduct::block * tile_columns];
+    for (int64_t k = split * p.part; k < end; k += p.block) {
+      const int64_t depth = smaller(p.block, end - k);
+      for (int64_t i = begin; i < smaller(begin + p.group, panels(p.n)); ++i) {
+        const int64_t first = i * tile_columns, columns = smaller(tile_columns, p.n - first);
+        pack_panel(Order::rows, depth, columns, b + k * p.n + first, p.n, panel);
+        multiply_panel<Order::transposed>(p.m, depth, a + k * p.m, p.m, panel, partials + split * p.m * p.n + first,
+                                          p.n, columns, k > split * p.part);
+      }
+    }
+  });
+  if (p.splits > 1)
+    parallel_pieces(context, p.m * p.n, piece / 8, [=](int64_t begin, int64_t end) {
+      each(begin, end, [=](auto v, int64_t i) {
+        typename decltype(v)::Value sum, next;
+        v.load(sum, partials + i);
+        for (int64_t split = 1; split < p.splits; ++split) {
+          v.load(next, partials + split * p.m * p.n + i);
+          sum += next;
+        }
+        v.store(c + i, sum);
+      });
+    });
+}
+
+}  // namespace kernels::cpu::SIMD_LEVEL
