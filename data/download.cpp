@@ -328,6 +328,9 @@ void extract(const Archive& archive, const fs::path& file, const fs::path& to, c
     if (error) throw Error(fmt::format("{}: cannot be made: {}", folder.string(), error.message()));
     if (!is_file) continue;
     const File out(::open((to / path).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    if (out.descriptor < 0 && errno == EEXIST) {
+      throw Error(fmt::format("{}: holds \"{}\" twice; expected each file once", file.string(), name));
+    }
     if (out.descriptor < 0) fail(to / path, "cannot be written", errno);
     while (true) {
       const auto got = archive_read_data(reader.get(), buffer.data(), buffer.size());
