@@ -1,3 +1,4 @@
+#include "kernels/common/simd_levels.h"
 #include "kernels/common/target.h"
 #include "kernels/depthwise_conv/depthwise_conv.h"
 
@@ -12,7 +13,10 @@ template <>
 std::span<const DepthwiseConv> rows<DepthwiseConv, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
   static const DepthwiseConv table[] = {
-      depthwise_conv_naive,  depthwise_conv_vectorised, depthwise_conv_strip, depthwise_conv_split,
+      depthwise_conv_naive,      depthwise_conv_vectorised, depthwise_conv_strip, depthwise_conv_split,
+#ifdef MOBILENET_SIMD
+      simd_row<DepthwiseConv>(),
+#endif
 #ifdef MOBILENET_ONEDNN
       depthwise_conv_onednn,
 #endif
