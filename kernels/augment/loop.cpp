@@ -13,10 +13,9 @@ namespace kernels::KERNEL_TARGET {
 namespace {
 
 // Copies an image into the middle of `source`, pixels -1 … W+1 and -1 … H+1 in rows of `stride`, and adds up its
-// channels.
-void unpack_image(int H, int W, int stride, const uint8_t* __restrict from, uint32_t* __restrict source,
-                  uint64_t* __restrict sums) {
-  sums[0] = sums[1] = sums[2] = 0;
+// grey.
+uint64_t unpack_image(int H, int W, int stride, const uint8_t* __restrict from, uint32_t* __restrict source) {
+  uint64_t grey = 0;
   for (int i = 0; i < H; ++i, from += 3 * static_cast<int64_t>(W)) {
     uint32_t* to = source + static_cast<int64_t>(i + 1) * stride + 1;
     uint32_t red = 0, green = 0, blue = 0;
@@ -25,8 +24,9 @@ void unpack_image(int H, int W, int stride, const uint8_t* __restrict from, uint
       to[j] = r | g << 8 | b << 16;
       red += r, green += g, blue += b;
     }
-    sums[0] += red, sums[1] += green, sums[2] += blue;
+    grey += uint64_t{299} * red + uint64_t{587} * green + uint64_t{114} * blue;
   }
+  return grey;
 }
 
 // Output row i's upper left neighbours, as places in `source`, and how far its pixels are from them. (Q) each.
@@ -84,10 +84,9 @@ void forward(Context&, const AugmentShape& s, const AugmentOptions& options, uin
   std::vector<int> first(Q);
   std::vector<float> across(Q), down(Q), red(Q), green(Q), blue(Q);
   for (int b = 0; b < s.batch; ++b) {
-    uint64_t sums[3];
-    unpack_image(H, W, stride, images + (rows != nullptr ? rows[b] : b) * pixels * 3, source.data(), sums);
-    const AugmentMap m =
-        augment_map(s, options, draw(options, seed, epoch, items[b]), grey_mean(sums[0], sums[1], sums[2], pixels));
+    const uint8_t* image = images + (rows != nullptr ? rows[b] : b) * pixels * 3;
+    const uint64_t grey = unpack_image(H, W, stride, image, source.data());
+    const AugmentMap m = augment_map(s, options, draw(options, seed, epoch, items[b]), grey);
     for (int i = 0; i < P; ++i, y += 3 * static_cast<int64_t>(Q)) {
       find_neighbours(s, m, i, stride, first.data(), across.data(), down.data());
       load_neighbours(Q, stride, source.data(), first.data(), near.data());

@@ -12,39 +12,23 @@ __global__ void augment_naive_maps(AugmentShape s, AugmentOptions options, uint6
   const int b = blockIdx.x * blockDim.x + threadIdx.x;
   if (b >= s.batch) return;
   const int64_t pixels = int64_t{s.in_height} * s.in_width;
-  uint64_t red = 0, green = 0, blue = 0;
+  uint64_t grey = 0;
   if (options.contrast > 0) {
     const uint8_t* p = images + (rows != nullptr ? rows[b] : b) * pixels * 3;
-    for (int64_t i = 0; i < pixels; ++i, p += 3) red += p[0], green += p[1], blue += p[2];
+    for (int64_t i = 0; i < pixels; ++i, p += 3) grey += grey_of(p[0], p[1], p[2]);
   }
-  maps[b] = augment_map(s, options, draw(options, seed, epoch, items[b]), grey_mean(red, green, blue, pixels));
+  maps[b] = augment_map(s, options, draw(options, seed, epoch, items[b]), grey);
 }
 
 __global__ void augment_naive_forward(AugmentShape s, Normalisation n, const uint8_t* images, const int32_t* rows,
                                       const AugmentMap* maps, float* y) {
   const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  const int P = s.out_height, Q = s.out_width, H = s.in_height, W = s.in_width;
+  const int P = s.out_height, Q = s.out_width;
   if (index >= int64_t{s.batch} * P * Q) return;
   const int j = index % Q, i = index / Q % P, b = static_cast<int>(index / Q / P);
-  const AugmentMap& m = maps[b];
-  y += index * 3;
-  if (is_cut(m, i, j)) {
-    y[0] = y[1] = y[2] = 0;
-    return;
-  }
-  const float dx = from_centre(j, Q), dy = from_centre(i, P);
-  const Place across = place(fmaf(m.xx, dx, fmaf(m.xy, dy, m.x0)), W);
-  const Place down = place(fmaf(m.yx, dx, fmaf(m.yy, dy, m.y0)), H);
-  const uint8_t* image = images + (rows != nullptr ? rows[b] : b) * int64_t{H} * W * 3;
-  const auto pixel = [&](int row, int column) -> Rgb {
-    if (row < 0 || row >= H || column < 0 || column >= W) return {0, 0, 0};
-    const uint8_t* p = image + (static_cast<int64_t>(row) * W + column) * 3;
-    return {static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2])};
-  };
-  const Rgb v = coloured(
-      m, between(pixel(down.index, across.index), pixel(down.index, across.index + 1),
-                 pixel(down.index + 1, across.index), pixel(down.index + 1, across.index + 1), across.part, down.part));
-  y[0] = normalised(n, 0, v.r), y[1] = normalised(n, 1, v.g), y[2] = normalised(n, 2, v.b);
+  const uint8_t* image = images + (rows != nullptr ? rows[b] : b) * int64_t{s.in_height} * s.in_width * 3;
+  const Rgb v = augmented(s, maps[b], n, i, j, Bytes{image, s.in_height, s.in_width});
+  y[3 * index] = v.r, y[3 * index + 1] = v.g, y[3 * index + 2] = v.b;
 }
 
 extern const Augment augment_naive = {

@@ -41,15 +41,14 @@ __device__ inline void sine_cosine(float degrees, float* sine, float* cosine) {
   *cosine = quadrant == 0 ? c : quadrant == 1 ? -s : quadrant == 2 ? -c : s;
 }
 
-// Mean grey of `pixels` pixels, from the sums of their bytes.
-__device__ inline float grey_mean(uint64_t red, uint64_t green, uint64_t blue, int64_t pixels) {
-  return static_cast<float>(static_cast<double>(299 * red + 587 * green + 114 * blue) /
-                            static_cast<double>(1000 * pixels));
+// 1000 times the grey of a pixel, or of many: a sum of integers, whose order does not matter.
+__device__ __forceinline__ uint32_t grey_of(uint32_t red, uint32_t green, uint32_t blue) {
+  return 299 * red + 587 * green + 114 * blue;
 }
 
-// grey_mean: of the source; any number where options.contrast is 0.
+// grey: Σ grey_of(pixel) over the source; does not matter where options.contrast is 0.
 __device__ inline AugmentMap augment_map(const AugmentShape& s, const AugmentOptions& o, const AugmentParameters& p,
-                                         float grey_mean) {
+                                         uint64_t grey) {
   float sine, cosine, shear_sine, shear_cosine;
   sine_cosine(p.rotation, &sine, &cosine);
   sine_cosine(p.shear, &shear_sine, &shear_cosine);
@@ -67,7 +66,9 @@ __device__ inline AugmentMap augment_map(const AugmentShape& s, const AugmentOpt
   const float contrast = p.contrast * p.brightness;
   m.gain = contrast * p.saturation;
   m.grey = contrast * (1 - p.saturation);
-  m.offset = o.contrast == 0 ? 0.0f : (1 - p.contrast) * (p.brightness * grey_mean);
+  const double pixels = static_cast<double>(int64_t{s.in_height} * s.in_width);
+  const float mean = static_cast<float>(static_cast<double>(grey) / (1000 * pixels));
+  m.offset = o.contrast == 0 ? 0.0f : (1 - p.contrast) * (p.brightness * mean);
   const int centre_x = static_cast<int>(uint64_t{p.cutout_x} * s.out_width >> 32);
   const int centre_y = static_cast<int>(uint64_t{p.cutout_y} * s.out_height >> 32);
   m.cut_left = centre_x - o.cutout / 2, m.cut_right = m.cut_left + o.cutout;
@@ -117,8 +118,54 @@ __device__ __forceinline__ float normalised(const Normalisation& n, int channel,
   return static_cast<float>(fma(static_cast<double>(v), n.scale[channel], n.shift[channel]));
 }
 
-__device__ __forceinline__ bool is_cut(const AugmentMap& m, int i, int j) {
-  return i >= m.cut_top && i < m.cut_bottom && j >= m.cut_left && j < m.cut_right;
+// Output pixel (i, j). pixel(row, column) is the source's, or black, from -1 to one beyond the last.
+template <class Pixel>
+__device__ __forceinline__ Rgb augmented(const AugmentShape& s, const AugmentMap& m, const Normalisation& n, int i,
+                                         int j, Pixel pixel) {
+  if (i >= m.cut_top && i < m.cut_bottom && j >= m.cut_left && j < m.cut_right) return {0, 0, 0};
+  const float dx = from_centre(j, s.out_width), dy = from_centre(i, s.out_height);
+  const Place x = place(fmaf(m.xx, dx, fmaf(m.xy, dy, m.x0)), s.in_width);
+  const Place y = place(fmaf(m.yx, dx, fmaf(m.yy, dy, m.y0)), s.in_height);
+  const Rgb v = coloured(m, between(pixel(y.index, x.index), pixel(y.index, x.index + 1), pixel(y.index + 1, x.index),
+                                    pixel(y.index + 1, x.index + 1), x.part, y.part));
+  return {normalised(n, 0, v.r), normalised(n, 1, v.g), normalised(n, 2, v.b)};
+}
+
+// The source as it lies in memory, (H, W, 3).
+struct Bytes {
+  const uint8_t* image;
+  int height, width;
+  __device__ __forceinline__ Rgb operator()(int row, int column) const {
+    if (row < 0 || row >= height || column < 0 || column >= width) return {0, 0, 0};
+    const uint8_t* p = image + (static_cast<int64_t>(row) * width + column) * 3;
+    return {static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2])};
+  }
+};
+
+// Writes pixels `first` … first + 3 of an image's P·Q, in rows, to y (P, Q, 3). aligned: P·Q is a multiple of four and
+// y of 16 bytes; then they are three 16-byte stores.
+template <class Pixel>
+__device__ __forceinline__ void write_four(const AugmentShape& s, const AugmentMap& m, const Normalisation& n,
+                                           bool aligned, int first, Pixel pixel, float* y) {
+  const int count = s.out_height * s.out_width;
+  int i = first / s.out_width, j = first % s.out_width;
+  y += static_cast<int64_t>(first) * 3;
+  Rgb v[4];
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    v[k] = first + k < count ? augmented(s, m, n, i, j, pixel) : Rgb{0, 0, 0};
+    if (++j == s.out_width) j = 0, ++i;
+  }
+  if (aligned) {
+    float4* to = reinterpret_cast<float4*>(y);
+    to[0] = {v[0].r, v[0].g, v[0].b, v[1].r};
+    to[1] = {v[1].g, v[1].b, v[2].r, v[2].g};
+    to[2] = {v[2].b, v[3].r, v[3].g, v[3].b};
+    return;
+  }
+#pragma unroll
+  for (int k = 0; k < 4; ++k)
+    if (first + k < count) y[3 * k] = v[k].r, y[3 * k + 1] = v[k].g, y[3 * k + 2] = v[k].b;
 }
 
 }  // namespace kernels::KERNEL_TARGET
