@@ -29,7 +29,7 @@ inline Normalisation normalisation(const AugmentOptions& o) {
 }
 
 // Sine and cosine of -180 … 180 degrees. What is left of a multiple of 90 degrees is exact; the polynomials for ±45
-// degrees are those of Cephes' sinf and cosf (S. Moshier). Off by at most 1.1e-7.
+// degrees are those of Cephes' sinf and cosf (S. Moshier). Off by at most 9.6e-8.
 __device__ inline void sine_cosine(float degrees, float* sine, float* cosine) {
   const float quarters = rintf(degrees * (1 / 90.0f));
   const float x = fmaf(-90.0f, quarters, degrees) * 0.01745329252f, z = x * x;
