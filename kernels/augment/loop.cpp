@@ -24,7 +24,7 @@ uint64_t unpack_image(int H, int W, int stride, const uint8_t* __restrict from, 
       to[j] = r | g << 8 | b << 16;
       red += r, green += g, blue += b;
     }
-    grey += uint64_t{299} * red + uint64_t{587} * green + uint64_t{114} * blue;
+    grey += grey_of<uint64_t>(red, green, blue);
   }
   return grey;
 }

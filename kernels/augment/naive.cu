@@ -12,12 +12,12 @@ __global__ void augment_naive_maps(AugmentShape s, AugmentOptions options, uint6
   const int b = blockIdx.x * blockDim.x + threadIdx.x;
   if (b >= s.batch) return;
   const int64_t pixels = int64_t{s.in_height} * s.in_width;
-  uint64_t grey = 0;
+  uint64_t red = 0, green = 0, blue = 0;
   if (options.contrast > 0) {
     const uint8_t* p = images + (rows != nullptr ? rows[b] : b) * pixels * 3;
-    for (int64_t i = 0; i < pixels; ++i, p += 3) grey += grey_of(p[0], p[1], p[2]);
+    for (int64_t i = 0; i < pixels; ++i, p += 3) red += p[0], green += p[1], blue += p[2];
   }
-  maps[b] = augment_map(s, options, draw(options, seed, epoch, items[b]), grey);
+  maps[b] = augment_map(s, options, draw(options, seed, epoch, items[b]), grey_of(red, green, blue));
 }
 
 __global__ void augment_naive_forward(AugmentShape s, Normalisation n, const uint8_t* images, const int32_t* rows,

@@ -41,12 +41,13 @@ __device__ inline void sine_cosine(float degrees, float* sine, float* cosine) {
   *cosine = quadrant == 0 ? c : quadrant == 1 ? -s : quadrant == 2 ? -c : s;
 }
 
-// 1000 times the grey of a pixel, or of many: a sum of integers, whose order does not matter.
-__device__ __forceinline__ uint32_t grey_of(uint32_t red, uint32_t green, uint32_t blue) {
+// 1000 times the grey of pixels whose channels have these sums: integers, whose order does not matter.
+template <class Sum>
+__device__ __forceinline__ Sum grey_of(Sum red, Sum green, Sum blue) {
   return 299 * red + 587 * green + 114 * blue;
 }
 
-// grey: Σ grey_of(pixel) over the source; does not matter where options.contrast is 0.
+// grey: grey_of the source; does not matter where options.contrast is 0.
 __device__ inline AugmentMap augment_map(const AugmentShape& s, const AugmentOptions& o, const AugmentParameters& p,
                                          uint64_t grey) {
   float sine, cosine, shear_sine, shear_cosine;

@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(augment_staged_block)
   if (threadIdx.x == 0) sum = 0;
   __syncthreads();
   const uint8_t* image = images + (rows != nullptr ? rows[b] : b) * int64_t{H} * W * 3;
-  uint32_t grey = 0;
+  uint32_t reds = 0, greens = 0, blues = 0;
   for (int k = threadIdx.x; k < (H + 3) * stride; k += augment_staged_block) {
     const int row = k / stride - 1, column = k % stride - 1;
     uint32_t pixel = 0;
@@ -46,11 +46,11 @@ __global__ void __launch_bounds__(augment_staged_block)
       const uint8_t* p = image + (row * W + column) * 3;
       const uint32_t red = p[0], green = p[1], blue = p[2];
       pixel = red | green << 8 | blue << 16;
-      grey += grey_of(red, green, blue);
+      reds += red, greens += green, blues += blue;
     }
     source[k] = pixel;
   }
-  if (options.contrast > 0) atomicAdd(&sum, grey);  // of integers: the same in any order
+  if (options.contrast > 0) atomicAdd(&sum, grey_of(reds, greens, blues));  // of integers: the same in any order
   __syncthreads();
   if (threadIdx.x == 0) map = augment_map(s, options, draw(options, seed, epoch, items[b]), sum);
   __syncthreads();

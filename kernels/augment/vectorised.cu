@@ -18,11 +18,11 @@ __global__ void __launch_bounds__(augment_vectorised_block)
   __syncthreads();
   if (options.contrast > 0) {
     const uint8_t* image = images + (rows != nullptr ? rows[b] : b) * pixels * 3;
-    unsigned long long grey = 0;
+    unsigned long long red = 0, green = 0, blue = 0;
 #pragma unroll 4
     for (int64_t i = threadIdx.x; i < pixels; i += augment_vectorised_block)
-      grey += grey_of(image[3 * i], image[3 * i + 1], image[3 * i + 2]);
-    atomicAdd(&sum, grey);  // of integers: the same in any order
+      red += image[3 * i], green += image[3 * i + 1], blue += image[3 * i + 2];
+    atomicAdd(&sum, grey_of(red, green, blue));  // of integers: the same in any order
   }
   __syncthreads();
   if (threadIdx.x == 0) maps[b] = augment_map(s, options, draw(options, seed, epoch, items[b]), sum);
