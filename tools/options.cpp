@@ -42,6 +42,13 @@ CLI::Validator number_below_one() {
   return number<double>("a number from 0 to below 1", [](double x) { return x >= 0 && x < 1; });
 }
 
+CLI::Validator share_number() { return number_between(0, 1); }
+
+CLI::Validator number_between(double from, double to) {
+  return number<double>(fmt::format("a number from {} to {}", from, to),
+                        [=](double x) { return from <= x && x <= to; });
+}
+
 CLI::Validator width_number() {
   return number<double>("a number above 0 and up to 1", [](double x) { return x > 0 && x <= 1; });
 }

@@ -10,9 +10,11 @@ namespace tools {
 
 // Checks for CLI11: each refuses a value with a message that says what would be right.
 CLI::Validator whole_number(int64_t from, int64_t to);
-CLI::Validator positive_number();    // finite, above 0
-CLI::Validator number_from_zero();   // finite, 0 or more
-CLI::Validator number_below_one();   // 0 <= x < 1
+CLI::Validator positive_number();   // finite, above 0
+CLI::Validator number_from_zero();  // finite, 0 or more
+CLI::Validator number_below_one();  // 0 <= x < 1
+CLI::Validator share_number();      // 0 <= x <= 1
+CLI::Validator number_between(double from, double to);
 CLI::Validator width_number();       // 0 < x <= 1
 CLI::Validator resolution_number();  // a multiple of 32, 32 … 224
 CLI::Validator seed_number();        // 0 … 2^64 - 1
@@ -30,9 +32,6 @@ inline constexpr const char* kernels_help =
     "which kernels: auto, native (this project's), vendor (a library's where there is one), or OP=NAME for single "
     "operations, separated by commas; `mobilenet info` lists them";
 inline constexpr const char* threads_help = "threads on the CPU that run native kernels; 0: one a core";
-inline constexpr const char* data_help =
-    "auto (cifar10 where it is found, else shapes), shapes (drawn by the program), cifar10, cifar100, or a folder with "
-    "the latter two's binary files";
 void add_options(CLI::App&, DeviceOptions&);
 
 // The device, set up as the options say. Throws UsageError or engine::InputError.

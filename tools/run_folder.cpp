@@ -28,7 +28,8 @@ constexpr struct {
                {"accuracy", &EpochResult::accuracy},
                {"lr", &EpochResult::lr},
                {"images_per_second", &EpochResult::images_per_second},
-               {"seconds", &EpochResult::seconds}};
+               {"seconds", &EpochResult::seconds},
+               {"data_wait", &EpochResult::data_wait}};
 
 double number(const nlohmann::json& value) {  // null is how JSON says NaN
   return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();

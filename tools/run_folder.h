@@ -30,6 +30,7 @@ struct EpochResult {
   double lr;                          // of the epoch's last step
   double images_per_second;           // trained on, without the time of testing
   double seconds;                     // with it
+  double data_wait = 0;               // share of the training seconds in which it waited for images
 };
 nlohmann::json to_json(const EpochResult&);
 EpochResult epoch_result(const nlohmann::json&);  // throws nlohmann::json::exception

@@ -7,9 +7,11 @@
 #include <memory>
 
 #include "build_info.h"
+#include "data/hold_out.h"
 #include "engine/error.h"
 #include "engine/io/file.h"
 #include "tools/command.h"
+#include "tools/open_data.h"
 #include "tools/training.h"
 
 namespace tools {
@@ -20,28 +22,45 @@ using nlohmann::json;
 
 struct Options {
   TrainOptions train;
+  DownloadOptions download;
   std::string out, resume;
 };
 
 constexpr const char* footer =
     "A run's folder: config.json, metrics.csv, model.safetensors (the best weights so far), checkpoint.safetensors,\n"
-    "report.html. Ctrl-C (or SIGTERM) finishes the step, saves a checkpoint and ends with 130.\n"
+    "result.json (the test at the end), report.html. Ctrl-C (or SIGTERM) finishes the step, saves a checkpoint and "
+    "ends\n"
+    "with 130.\n"
     "--resume DIR goes on from the checkpoint, with the options that the run was started with; of those given again,\n"
-    "--epochs, --data, --device, --kernels and --threads count (the first may extend a run, the others follow the\n"
-    "machine), and any other must be the same. --epochs is the total. With the same device and kernels the result is\n"
-    "byte for byte that of a run that was never stopped; with a schedule other than constant, if --epochs is the same.";
+    "--epochs and --patience may extend a run, --data, --device, --kernels, --threads and --workers follow the "
+    "machine,\n"
+    "and others that change what is computed must be the same. --epochs is the total. With the same device and "
+    "kernels\n"
+    "the result is byte for byte that of a run that was never stopped; with a schedule other than constant, if "
+    "--epochs\n"
+    "is the same.";
 
-// Of the training images the first `limit`, of the test images the same share.
-void limit_images(data::Split& split, int64_t limit) {
+// Of the training images `limit`, of the test images the same share; then who validates.
+TrainingData training_data(data::Split split, const TrainOptions& o) {
   const size_t train = split.train.size(), test = split.test.size();
-  if (limit == 0 || static_cast<size_t>(limit) >= train) return;
-  split.train = data::take(std::move(split.train), limit);
-  split.test = data::take(std::move(split.test), std::max<size_t>((test * limit + train - 1) / train, 1));
+  if (o.limit > 0 && static_cast<size_t>(o.limit) < train) {
+    split.train = data::take(std::move(split.train), o.limit);
+    split.test = data::take(std::move(split.test), std::max<size_t>((test * o.limit + train - 1) / train, 1));
+  }
+  if (o.val_fraction > 0) {
+    data::HeldOut parts = data::hold_out(std::move(split.train), o.val_fraction, o.seed);
+    return {std::move(parts.rest), std::move(parts.validation), std::move(split.test), false};
+  }
+  if (o.val == "article") {
+    data::HeldOut parts = data::hold_out_first(std::move(split.test));
+    return {std::move(split.train), std::move(parts.validation), std::move(parts.rest), false};
+  }
+  return {std::move(split.train), {}, std::move(split.test), true};
 }
 
-json config_of(const TrainOptions& options, const data::Opened& opened, const engine::Device& device) {
-  const data::Dataset& train = opened.split.train;
-  const int classes = static_cast<int>(train.class_names.size());
+json config_of(const TrainOptions& options, const std::string& data_name, const TrainingData& data,
+               const engine::Device& device) {
+  const int classes = static_cast<int>(data.train.class_names.size());
   int64_t parameters = 0, multiply_adds = 0;
   for (const models::Layer& layer : models::layers({options.width, options.resolution, classes})) {
     parameters += layer.parameters + layer.norm_parameters;
@@ -51,7 +70,11 @@ json config_of(const TrainOptions& options, const data::Opened& opened, const en
   return {{"options", to_json(options)},
           {"model", {{"name", "mobilenet_v1"}, {"parameters", parameters}, {"multiply_adds", multiply_adds}}},
           {"data",
-           {{"name", opened.name}, {"classes", classes}, {"train", train.size()}, {"test", opened.split.test.size()}}},
+           {{"name", data_name},
+            {"classes", classes},
+            {"train", data.train.size()},
+            {"validation", data.validation.size()},
+            {"test", data.test.size()}}},
           {"device",
            {{"type", engine::to_string(device.type())},
             {"name", properties.name},
@@ -81,29 +104,33 @@ int train(const CLI::App& app, Options o) {
     checkpoint = read_checkpoint(o.resume);
     saved = saved_run(checkpoint);
     o.train = resumed(saved.options, o.train, app, checkpoint.path.string());
+  } else {
+    resolve(o.train, app);
   }
 
   engine::Device& device = open_device(o.train.device);
-  data::Opened opened = data::open(o.train.data);
-  limit_images(opened.split, o.train.limit);
+  data::Opened opened = open_data(o.train.data, o.train.resolution, o.download, &interrupt);
   // `auto` becomes what was found, so that a run that goes on finds the same, wherever it is started from.
   const bool by_name = o.train.data == "auto" || o.train.data == opened.name;
   o.train.data = by_name ? opened.name : fs::absolute(o.train.data).lexically_normal().string();
   o.train.device.device = engine::to_string(device.type());
-  const json config = config_of(o.train, opened, device);
+  const TrainingData data = training_data(std::move(opened.split), o.train);
+  const json config = config_of(o.train, opened.name, data, device);
   if (resume && config.at("data") != saved.data)
     throw UsageError(fmt::format("--resume {}: the run trains on {}, but --data {} is {}", o.resume,
                                  to_text(saved.data), o.train.data, to_text(config.at("data"))));
 
   const fs::path folder = resume ? fs::path(o.resume) : create_run_folder(o.out, opened.name);
   engine::io::write_file(folder / config_file, to_text(config, 2) + "\n");
-  Training training(o.train, opened.split, folder, config, device);
+  Training training(o.train, data, folder, config, device);
   if (resume) training.load(checkpoint);
   checkpoint = {};
 
   print_message(opened.message);
-  print_message(fmt::format("training on {} images, testing on {}, {} parameters, on {} ({})",
-                            opened.split.train.size(), opened.split.test.size(),
+  print_message(fmt::format("training on {} images, choosing the best epoch on {}, {} parameters, on {} ({})",
+                            data.train.size(),
+                            data.validates_on_test ? fmt::format("the {} test images", data.test.size())
+                                                   : fmt::format("{} others", data.validation.size()),
                             config["model"]["parameters"].get<int64_t>(), engine::to_string(device.type()),
                             config["device"]["name"].get<std::string>()));
   print_message(fmt::format("run: {}", folder.string()));
@@ -122,9 +149,11 @@ int train(const CLI::App& app, Options o) {
                               s.step, folder.string()));
     return exit_interrupted;
   }
-  print_message(fmt::format("best accuracy on the test images: {:.2f} %; written to {}: {}, {}, {}",
-                            100 * training.state().best_accuracy, folder.string(), weights_file, metrics_file,
-                            report_file));
+  const TrainingState& s = training.state();
+  print_message(fmt::format("the best epoch, {}: {:.2f} % of the {} test images{}; {} holds {}, {}, {}", s.best_epoch,
+                            100 * training.test_accuracy(), data.test.size(),
+                            data.validates_on_test ? ", which chose it" : "", folder.string(), weights_file,
+                            metrics_file, report_file));
   return 0;
 }
 
@@ -134,6 +163,7 @@ Command add_train(CLI::App& program) {
   CLI::App* app = program.add_subcommand("train", "Train MobileNetV1 on a set of images");
   const auto options = std::make_shared<Options>();
   add_options(*app, options->train);
+  add_options(*app, options->download);
   CLI::Option* out =
       app->add_option("--out", options->out, "the run's folder, which holds no run yet; left out: runs/DATA-1, -2, …");
   app->add_option("--resume", options->resume, "go on with the run in this folder")->excludes(out);

@@ -3,16 +3,37 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <type_traits>
+#include <vector>
 
 #include "engine/error.h"
 #include "tools/command.h"
+#include "tools/open_data.h"
 
 namespace tools {
 namespace {
 
-// Every option: visit(key, value, may --resume change it, check, help). The command line says --weight-decay where the
-// key is weight_decay.
-constexpr bool changeable = true, fixed = false;
+constexpr bool changeable = true, fixed = false;  // by --resume
+
+// The options as visit(key, value, may --resume change it, check, help). The command line says --weight-decay where the
+// key is weight_decay. First those of augmentation alone.
+template <class Word, class Ranges, class Visit>
+void for_each_augment_option(Word& augment, Ranges& r, Visit visit) {
+  visit("augment", augment, fixed, one_of({"article", "flip-crop", "none"}),
+        "what happens to a training image; each of the next nine options overrides its part");
+  visit("flip", r.flip, fixed, share_number(), "probability of mirroring left to right");
+  visit("rotation", r.rotation, fixed, number_between(0, 180), "degrees, either way");
+  visit("shear", r.shear, fixed, number_between(0, 60), "degrees, either way, along the rows");
+  visit("scale", r.scale, fixed, number_between(0, 0.9), "0.2: by 0.8 to 1.2");
+  visit("brightness", r.brightness, fixed, share_number(), "0.2: by 0.8 to 1.2");
+  visit("contrast", r.contrast, fixed, share_number(), "0.2: by 0.8 to 1.2");
+  visit("saturation", r.saturation, fixed, share_number(), "0.2: by 0.8 to 1.2");
+  visit("crop_padding", r.crop_padding, fixed, whole_number(0, 112),
+        "crop at random after padding with so many black pixels on each side");
+  visit("cutout", r.cutout, fixed, whole_number(0, 224), "side of a square that is blanked at random; 0: none");
+}
+
+// Every option.
 template <class Options, class Visit>
 void for_each_option(Options& o, Visit visit) {
   const CLI::Validator any("");
@@ -20,22 +41,46 @@ void for_each_option(Options& o, Visit visit) {
   visit("device", o.device.device, changeable, one_of({"auto", "cpu", "cuda"}), device_help);
   visit("kernels", o.device.kernels, changeable, any, kernels_help);
   visit("threads", o.device.threads, changeable, whole_number(0, 1024), threads_help);
+  visit("workers", o.workers, changeable, whole_number(0, 64), "threads that prepare batches ahead; 0: none");
   visit("epochs", o.epochs, changeable, whole_number(1, 1'000'000), "how often to go through the training images");
+  visit("patience", o.patience, changeable, whole_number(0, 1'000'000),
+        "end when so many epochs in a row were not better than the best; 0: never");
   visit("batch", o.batch, fixed, whole_number(1, most_images_in_batch), "images a step");
   visit("lr", o.lr, fixed, positive_number(), "learning rate: the schedule's highest");
   visit("optimizer", o.optimizer, fixed, one_of({"adam", "adamw", "sgd"}), "how to step");
   visit("momentum", o.momentum, fixed, number_below_one(), "of sgd");
   visit("weight_decay", o.weight_decay, fixed, number_from_zero(),
         "of adamw: decoupled; of adam and sgd: added to the gradient");
+  visit("clip_norm", o.clip_norm, fixed, number_from_zero(),
+        "scale all gradients down to this norm where they are longer; 0: off");
+  visit("ema_decay", o.ema_decay, fixed, number_below_one(),
+        "test and keep an exponential moving average of the weights; 0: off");
   visit("schedule", o.schedule, fixed, one_of({"constant", "cosine", "onecycle"}),
         "how the learning rate goes over all --epochs");
+  visit("warmup_epochs", o.warmup_epochs, fixed, number_from_zero(),
+        "of constant and cosine: the learning rate rises linearly at first");
+  visit("min_lr", o.min_lr, fixed, number_from_zero(), "of cosine: where the learning rate ends");
+  visit("label_smoothing", o.label_smoothing, fixed, number_below_one(),
+        "share of each label that is spread over all classes");
+  visit("model", o.model, fixed, one_of({"mobilenet_v1", "standard"}),
+        "standard: the same network with standard convolutions, the paper's comparison");
   visit("width", o.width, fixed, width_number(), "scales the channels of every layer: the paper's alpha, in (0, 1]");
   visit("resolution", o.resolution, fixed, resolution_number(),
         "height and width that images are resized to: a multiple of 32 from 32 to 224");
-  visit("augment", o.augment, fixed, one_of({"flip", "none"}), "flip: mirror each training image half of the time");
+  for_each_augment_option(o.augment, o.ranges, visit);
+  visit("val", o.val, fixed, one_of({"test", "article"}),
+        "which images choose the best epoch: test, all test images (so their accuracy flatters a little), or article, "
+        "the first 1,000 test images, while the others test it at the end");
+  visit(
+      "val_fraction", o.val_fraction, fixed, number_below_one(),
+      "hold out this share of the training images to choose the best epoch, so that the test images are used once, at "
+      "the end; 0: as --val says");
   visit("limit", o.limit, fixed, whole_number(0, INT64_MAX),
         "train on the first N images only, and test on the same share of the test images; 0: all");
   visit("seed", o.seed, fixed, seed_number(), "of weights, order and augmentation");
+  visit("save_steps", o.save_steps, changeable, whole_number(0, INT64_MAX),
+        "save a checkpoint every N steps too, not only after each epoch; 0: no");
+  visit("tensorboard", o.tensorboard, changeable, CLI::Validator(""), "write TensorBoard's event files too");
 }
 
 std::string option_name(std::string key) {
@@ -43,12 +88,60 @@ std::string option_name(std::string key) {
   return "--" + key;
 }
 
+// Adds what it visits to a command line.
+auto adder(CLI::App& app) {
+  return [&app](const char* key, auto& value, bool, const CLI::Validator& check, const char* help) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(value)>, bool>) {
+      app.add_flag(option_name(key), value, help);
+    } else {
+      app.add_option(option_name(key), value, help)->check(check)->capture_default_str();
+    }
+  };
+}
+
+std::string changeable_options() {
+  std::vector<std::string> names;
+  TrainOptions any;
+  for_each_option(any, [&](const char* key, const auto&, bool may_change, auto&&...) {
+    if (may_change) names.push_back(option_name(key));
+  });
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
 }  // namespace
 
-void add_options(CLI::App& app, TrainOptions& o) {
-  for_each_option(o, [&](const char* key, auto& value, bool, const CLI::Validator& check, const char* help) {
-    app.add_option(option_name(key), value, help)->check(check)->capture_default_str();
-  });
+void add_options(CLI::App& app, TrainOptions& o) { for_each_option(o, adder(app)); }
+
+void add_augment_options(CLI::App& app, std::string& augment, AugmentRanges& ranges) {
+  for_each_augment_option(augment, ranges, adder(app));
+}
+
+void resolve(AugmentRanges& ranges, const std::string& augment, const CLI::App& app) {
+  AugmentRanges preset;
+  if (augment != "article") preset = {0, 0, 0, 0, 0, 0, 0, 0, 0};
+  if (augment == "flip-crop") preset.flip = 0.5, preset.crop_padding = 4;
+  const auto take = [&](const char* name, auto& value, auto from_preset) {
+    if (app.get_option(name)->count() == 0) value = from_preset;
+  };
+  take("--flip", ranges.flip, preset.flip);
+  take("--rotation", ranges.rotation, preset.rotation);
+  take("--shear", ranges.shear, preset.shear);
+  take("--scale", ranges.scale, preset.scale);
+  take("--brightness", ranges.brightness, preset.brightness);
+  take("--contrast", ranges.contrast, preset.contrast);
+  take("--saturation", ranges.saturation, preset.saturation);
+  take("--crop-padding", ranges.crop_padding, preset.crop_padding);
+  take("--cutout", ranges.cutout, preset.cutout);
+}
+
+void resolve(TrainOptions& o, const CLI::App& app) {
+  resolve(o.ranges, o.augment, app);
+  if (o.val_fraction > 0 && o.val != "test")
+    throw UsageError(fmt::format("--val-fraction {} and --val {}: one of them", o.val_fraction, o.val));
+  if (o.warmup_epochs > 0 && o.schedule == "onecycle")
+    throw UsageError("--warmup-epochs: onecycle has a rise of its own; constant and cosine take it");
+  if (o.min_lr > 0 && o.schedule != "cosine") throw UsageError("--min-lr: of --schedule cosine only");
+  if (o.min_lr > o.lr) throw UsageError(fmt::format("--min-lr {}: above --lr {}", o.min_lr, o.lr));
 }
 
 nlohmann::json to_json(const TrainOptions& o) {
@@ -72,13 +165,20 @@ TrainOptions resumed(const nlohmann::json& saved, const TrainOptions& given, con
       throw UsageError(fmt::format("{}: the run's option {}: {}", where, key, problem));
     const bool is_given = app.get_option(option_name(key))->count() > 0;
     if (is_given && !may_change && value != before)
-      throw UsageError(
-          fmt::format("{} {}: the run to go on with has {}; --resume can change --epochs, --data, --device, "
-                      "--kernels and --threads only",
-                      option_name(key), value, before));
+      throw UsageError(fmt::format("{} {}: the run to go on with has {}; --resume can change only {}", option_name(key),
+                                   value, before, changeable_options()));
     if (!is_given || !may_change) value = before;
   });
   return options;
+}
+
+void set_ranges(kernels::AugmentOptions& to, const AugmentRanges& from) {
+  const auto number = [](double x) { return static_cast<float>(x); };
+  to.flip = number(from.flip);
+  to.rotation = number(from.rotation), to.shear = number(from.shear);
+  to.scale_low = number(1 - from.scale), to.scale_high = number(1 + from.scale);
+  to.brightness = number(from.brightness), to.contrast = number(from.contrast), to.saturation = number(from.saturation);
+  to.crop_padding = from.crop_padding, to.cutout = from.cutout;
 }
 
 engine::optim::Options optimizer_options(const TrainOptions& o) {

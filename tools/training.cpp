@@ -31,6 +31,8 @@ json to_json(const TrainingState& s) {
           {"loss_sum", s.loss_sum},
           {"correct", s.correct},
           {"seconds", s.seconds},
+          {"waited", s.waited},
+          {"best_epoch", s.best_epoch},
           {"best_accuracy", s.best_accuracy},
           {"history", std::move(history)}};
 }
@@ -42,10 +44,27 @@ TrainingState training_state(const json& j) {
   s.loss_sum = j.at("loss_sum").get<double>();
   s.correct = j.at("correct").get<int64_t>();
   s.seconds = j.at("seconds").get<double>();
+  s.waited = j.at("waited").get<double>();
+  s.best_epoch = j.at("best_epoch").get<int>();
   s.best_accuracy = j.at("best_accuracy").get<double>();
   for (const json& r : j.at("history")) s.history.push_back(epoch_result(r));
   return s;
 }
+
+// A loader's options for a test: the set's order, no augmentation.
+data::LoaderOptions test_loading(const TrainOptions& o, const data::Normalization& normalization) {
+  return tools::test_loading(normalization, o.batch, o.resolution, o.workers);
+}
+
+data::LoaderOptions train_loading(const TrainOptions& o, const data::Normalization& normalization) {
+  data::LoaderOptions loading = test_loading(o, normalization);
+  loading.shuffle = true;
+  loading.seed = o.seed;
+  set_ranges(loading.augment, o.ranges);
+  return loading;
+}
+
+constexpr size_t most_examples = 40;  // test images that result.json shows
 
 // A part of the checkpoint's JSON.
 json part(const engine::io::Safetensors& checkpoint, const char* name) {
@@ -62,27 +81,30 @@ SavedRun saved_run(const engine::io::Safetensors& checkpoint) {
   return {part(checkpoint, "options"), part(checkpoint, "data")};
 }
 
-Training::Training(const TrainOptions& options, const data::Split& split, std::filesystem::path folder, json config,
-                   engine::Device& device)
+Training::Training(const TrainOptions& options, const TrainingData& training_data, std::filesystem::path folder,
+                   json config, engine::Device& device)
     : options_(options),
-      split_(split),
+      data_(training_data),
       folder_(std::move(folder)),
       config_(std::move(config)),
       device_(device),
-      model_data_{split.train.class_names, {}},
+      model_data_{data_.train.class_names, {}},
       init_{.device = device.type(), .seed = options.seed},
-      model_(init_, {options.width, options.resolution, static_cast<int>(split.train.class_names.size())}),
+      model_(init_, {options.width, options.resolution, static_cast<int>(data_.train.class_names.size())}),
       optimizer_(model_.parameters(), optimizer_options(options)),
       schedule_{.kind = engine::optim::parse_schedule(options.schedule),
                 .lr = static_cast<float>(options.lr),
-                .total_steps = steps() * options.epochs} {}
+                .total_steps = steps() * options.epochs,
+                .warmup_steps = std::llround(options.warmup_epochs * static_cast<double>(steps()))},
+      train_batches_(data_.train, train_loading(options, model_data_.normalization), device),
+      validation_batches_(data_.chooses(), test_loading(options, model_data_.normalization), device) {}
 
 int64_t Training::steps() const {
-  return static_cast<int64_t>((split_.train.size() + options_.batch - 1) / options_.batch);
+  return static_cast<int64_t>((data_.train.size() + options_.batch - 1) / options_.batch);
 }
 
 int64_t Training::images_after(int64_t step) const {
-  return std::min(step * options_.batch, static_cast<int64_t>(split_.train.size()));
+  return std::min(step * options_.batch, static_cast<int64_t>(data_.train.size()));
 }
 
 void Training::load(const engine::io::Safetensors& checkpoint) {
@@ -110,18 +132,17 @@ void Training::write_outputs() {
   engine::io::write_file(folder_ / report_file, report_html(name, config_, state_.history));
 }
 
+bool Training::is_finished() const {
+  return state_.epoch >= options_.epochs ||
+         (options_.patience > 0 && state_.epoch - state_.best_epoch >= options_.patience);
+}
+
 bool Training::run(const Interrupt& interrupt) {
-  while (state_.epoch < options_.epochs) {
+  while (!is_finished()) {
     bool complete = train_epoch(interrupt);
     if (complete) {
-      const int64_t test_images = static_cast<int64_t>(split_.test.size());
-      const auto tested =
-          evaluate(model_, split_.test, model_data_.normalization, options_.batch, device_.type(), [&](int64_t done) {
-            ProgressState shown = progress_state(done, test_images);
-            shown.label += " test";
-            progress_.show(shown);
-            return !interrupt.requested();
-          });
+      const auto tested = evaluate_showing_progress(
+          model_, validation_batches_, static_cast<int64_t>(data_.chooses().size()), "validation", interrupt);
       complete = tested.has_value();
       if (complete) finish_epoch(*tested);
     }
@@ -131,41 +152,45 @@ bool Training::run(const Interrupt& interrupt) {
       return false;
     }
   }
-  return true;
+  if (state_.epoch < options_.epochs)
+    progress_.message(fmt::format("no better epoch than {} in {} epochs: the end (--patience {})", state_.best_epoch,
+                                  state_.epoch - state_.best_epoch, options_.patience));
+  return test_best(interrupt);
 }
 
 bool Training::train_epoch(const Interrupt& interrupt) {
-  const std::vector<size_t> order = data::shuffled_indices(split_.train.size(), options_.seed, state_.epoch);
+  train_batches_.start(static_cast<uint32_t>(state_.epoch), state_.step);
   while (state_.step < steps()) {
     if (interrupt.requested()) return false;
     const auto start = std::chrono::steady_clock::now();
-    const int64_t from = images_after(state_.step), to = images_after(state_.step + 1);
-    step(std::span(order).subspan(from, to - from));
+    step();
     const double seconds = seconds_since(start);
     state_.seconds += seconds;
     ++timed_steps_, timed_seconds_ += seconds;
     progress_.show(progress_state(state_.step, steps()));
+    if (options_.save_steps > 0 && state_.step % options_.save_steps == 0) save_checkpoint();
   }
   return !interrupt.requested();
 }
 
-void Training::step(std::span<const size_t> indices) {
-  const auto count = static_cast<int64_t>(indices.size()), size = int64_t{options_.resolution};
-  images_.resize(count * size * size * 3);
-  labels_.resize(count);
-  data::fill_batch(split_.train, indices,
-                   {.normalization = model_data_.normalization,
-                    .resolution = options_.resolution,
-                    .flip = options_.augment == "flip",
-                    .seed = options_.seed,
-                    .epoch = static_cast<uint32_t>(state_.epoch)},
-                   images_.data(), labels_.data());
-  const Tensor x = Tensor::from_host(images_, {count, size, size, 3}, device_.type());
-  const Tensor labels = Tensor::from_host(labels_, {count}, device_.type());
+std::optional<Evaluation> Training::evaluate_showing_progress(models::MobileNetV1& model, Batches& batches,
+                                                              int64_t images, const std::string& label,
+                                                              const Interrupt& interrupt) {
+  return evaluate(model, batches, [&](int64_t done) {
+    ProgressState shown = progress_state(done, images);
+    shown.label += " " + label;
+    progress_.show(shown);
+    return !interrupt.requested();
+  });
+}
 
+void Training::step() {
+  const double waited = train_batches_.seconds_waited();
+  const Batch batch = train_batches_.next();
+  state_.waited += train_batches_.seconds_waited() - waited;
   const int64_t run_step = state_.epoch * steps() + state_.step;
   optimizer_.lr = engine::optim::learning_rate(schedule_, run_step);
-  const auto scored = engine::cross_entropy(model_(x), labels);
+  const auto scored = engine::cross_entropy(model_(batch.images), batch.labels);
   optimizer_.zero_grad();
   engine::backward(scored.loss);
   optimizer_.step();
@@ -183,7 +208,7 @@ void Training::step(std::span<const size_t> indices) {
 }
 
 void Training::finish_epoch(const Evaluation& tested) {
-  const auto images = static_cast<double>(split_.train.size());
+  const auto images = static_cast<double>(data_.train.size());
   const EpochResult result = {
       .epoch = state_.epoch + 1,
       .train_loss = state_.loss_sum / images,
@@ -193,23 +218,59 @@ void Training::finish_epoch(const Evaluation& tested) {
       .lr = engine::optim::learning_rate(schedule_, (state_.epoch + 1) * steps() - 1),
       .images_per_second = images / std::max(state_.seconds, 1e-9),
       .seconds = state_.seconds + tested.seconds,
+      .data_wait = state_.waited / std::max(state_.seconds, 1e-9),
   };
   const bool best = result.accuracy > state_.best_accuracy;
   state_.history.push_back(result);
   ++state_.epoch;
-  state_.step = 0, state_.loss_sum = 0, state_.correct = 0, state_.seconds = 0;
+  state_.step = 0, state_.loss_sum = 0, state_.correct = 0, state_.seconds = 0, state_.waited = 0;
   test_seconds_ = tested.seconds;
   // The weights first: were the program killed between the two, the epoch would be trained again, to the same weights.
   if (best) {
     state_.best_accuracy = result.accuracy;
+    state_.best_epoch = result.epoch;
     save_model(folder_ / weights_file, model_, model_data_);
   }
   save_checkpoint();
   write_outputs();
   progress_.message(fmt::format(
-      "epoch {}/{}: loss {:.4f}, accuracy {:.2f} %; test loss {:.4f}, accuracy {:.2f} %{}; {:.0f} images/s, {}",
+      "epoch {}/{}: loss {:.4f}, accuracy {:.2f} %; validation loss {:.4f}, accuracy {:.2f} %{}; {:.0f} images/s, {}",
       result.epoch, options_.epochs, result.train_loss, 100 * result.train_accuracy, result.val_loss,
       100 * result.accuracy, best ? " (best)" : "", result.images_per_second, duration(result.seconds)));
+}
+
+bool Training::test_best(const Interrupt& interrupt) {
+  LoadedModel best = load_model(folder_ / weights_file, {}, device_.type());
+  const auto images = static_cast<int64_t>(data_.test.size());
+  Batches batches(data_.test, test_loading(options_, model_data_.normalization), device_);
+  const auto tested = evaluate_showing_progress(*best.model, batches, images, "test", interrupt);
+  progress_.clear();
+  if (!tested) return false;
+  test_accuracy_ = tested->accuracy();
+  RunResult result{
+      .epoch = state_.best_epoch,
+      .validation = options_.val_fraction > 0 ? fmt::format("fraction {}", options_.val_fraction) : options_.val,
+      .val_accuracy = state_.best_accuracy,
+      .test_loss = tested->loss,
+      .test_accuracy = tested->accuracy(),
+      .classes = data_.test.class_names,
+      .confusion = confusion_matrix(data_.test, *tested),
+      .examples = {}};
+  // Spread over the whole set: where images of a class lie together, the first ones would show one class only.
+  const size_t shown = std::min<size_t>(most_examples, data_.test.size());
+  for (size_t k = 0; k < shown; ++k) {
+    const size_t i = k * data_.test.size() / shown;
+    const uint8_t* pixels = data_.test.image(i);
+    result.examples.push_back(
+        {.index = static_cast<int64_t>(i),
+         .label = data_.test.labels[i],
+         .predicted = tested->predicted[i],
+         .probability = tested->probability[i],
+         .image = png_data_uri({data_.test.height, data_.test.width, {pixels, pixels + data_.test.image_bytes()}})});
+  }
+  engine::io::write_file(folder_ / result_file, to_json(result).dump(1) + "\n");
+  write_outputs();
+  return true;
 }
 
 ProgressState Training::progress_state(int64_t done, int64_t total) const {
@@ -224,7 +285,7 @@ ProgressState Training::progress_state(int64_t done, int64_t total) const {
   }
   if (timed_steps_ > 0) {
     const double step_seconds = timed_seconds_ / static_cast<double>(timed_steps_);
-    const auto images_a_test = static_cast<double>(split_.test.size());
+    const auto images_a_test = static_cast<double>(data_.chooses().size());
     // Before the first test: a forward pass is about a third of a training step.
     const double test = test_seconds_ > 0 ? test_seconds_ : step_seconds / 3 * images_a_test / options_.batch;
     const auto steps_left = static_cast<double>((options_.epochs - state_.epoch) * steps() - state_.step);

@@ -24,38 +24,53 @@ struct TrainingState {
   double loss_sum = 0;        // over the images of those steps
   int64_t correct = 0;        // of those images
   double seconds = 0;         // that those steps took
-  double best_accuracy = -1;  // on the test images; that of model.safetensors
+  double waited = 0;          // of those seconds, for data
+  double best_accuracy = -1;  // on the validation images; that of model.safetensors
+  int best_epoch = 0;
   std::vector<EpochResult> history;
+};
+
+// What a run trains on, what chooses its best epoch, and what tests that at the end.
+struct TrainingData {
+  data::Dataset train, validation, test;
+  bool validates_on_test = false;  // `validation` is empty, and the test images do its work
+  const data::Dataset& chooses() const { return validates_on_test ? test : validation; }
 };
 
 class Training {
  public:
-  // `split` is what to train and test on; `config` is config.json's object.
-  Training(const TrainOptions&, const data::Split& split, std::filesystem::path folder, nlohmann::json config,
+  // `config` is config.json's object. Keeps a reference to the data.
+  Training(const TrainOptions&, const TrainingData&, std::filesystem::path folder, nlohmann::json config,
            engine::Device&);
 
   // Goes on from a checkpoint's weights, moments and state. Throws engine::InputError where it is no such file or of
   // another network or optimiser.
   void load(const engine::io::Safetensors& checkpoint);
   void save_checkpoint();
-  void write_outputs();  // metrics.csv and report.html
+  void write_outputs();  // metrics.csv, report.html and, where asked for, TensorBoard's events
 
-  // Trains to the last epoch and writes the folder's files after each. Returns false where the user interrupted it: the
-  // checkpoint then holds the last step. Throws std::runtime_error where the loss stops being a number.
+  // Trains to the last epoch, or until --patience is at its end, writes the folder's files after each, and tests the
+  // best weights. Returns false where the user interrupted it: the checkpoint then holds the last step. Throws
+  // std::runtime_error where the loss stops being a number; the last checkpoint stays.
   bool run(const Interrupt&);
 
   const TrainingState& state() const { return state_; }
+  double test_accuracy() const { return test_accuracy_; }  // of the best weights, once run() returned true
 
  private:
   int64_t steps() const;                     // an epoch's
   int64_t images_after(int64_t step) const;  // of the epoch, in its first `step` steps
-  bool train_epoch(const Interrupt&);        // from state_.step on
-  void step(std::span<const size_t> indices);
+  bool is_finished() const;
+  bool train_epoch(const Interrupt&);  // from state_.step on
+  void step();
   void finish_epoch(const Evaluation&);
+  bool test_best(const Interrupt&);  // false where it was interrupted
+  std::optional<Evaluation> evaluate_showing_progress(models::MobileNetV1&, Batches&, int64_t images,
+                                                      const std::string& label, const Interrupt&);
   ProgressState progress_state(int64_t done, int64_t total) const;
 
   const TrainOptions options_;
-  const data::Split& split_;
+  const TrainingData& data_;
   const std::filesystem::path folder_;
   const nlohmann::json config_;
   engine::Device& device_;
@@ -65,8 +80,8 @@ class Training {
   engine::optim::Optimizer optimizer_;
   engine::optim::Schedule schedule_;
   TrainingState state_;
-  std::vector<float> images_;    // (B, H, W, 3), of the step at hand
-  std::vector<int32_t> labels_;  // (B)
+  Batches train_batches_, validation_batches_;
+  double test_accuracy_ = 0;
   Progress progress_;
   // To foretell the time left: this process's steps, the seconds they took, and the last test's seconds (0: none yet).
   int64_t timed_steps_ = 0;
