@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <pty.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +28,19 @@ namespace {
   ::_exit(127);
 }
 
+// The program as a child process that writes into the files `out` and `err` of the folder.
+pid_t start(const std::vector<std::string>& arguments, const fs::path& in, const Folder& folder) {
+  const std::string out = folder / "out", err = folder / "err";
+  const pid_t child = ::fork();
+  if (child < 0) throw std::runtime_error("fork failed");
+  if (child == 0) {
+    ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
+    ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
+    become_program(arguments, in);
+  }
+  return child;
+}
+
 int exit_code(pid_t child) {
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
@@ -38,16 +52,18 @@ int exit_code(pid_t child) {
 
 Result run(const std::vector<std::string>& arguments, const fs::path& in) {
   const Folder folder;
-  const std::string out = folder / "out", err = folder / "err";
-  const pid_t child = ::fork();
-  if (child < 0) throw std::runtime_error("fork failed");
-  if (child == 0) {
-    ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
-    ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
-    become_program(arguments, in);
-  }
+  const pid_t child = start(arguments, in, folder);
   const int code = exit_code(child);
-  return {code, read(out), read(err)};
+  return {code, read(folder / "out"), read(folder / "err")};
+}
+
+Result run_killed(const std::vector<std::string>& arguments, int milliseconds) {
+  const Folder folder;
+  const pid_t child = start(arguments, {}, folder);
+  ::usleep(1000 * milliseconds);
+  ::kill(child, SIGKILL);  // no harm where it has ended: it is not waited for yet, so its number is not another's
+  const int code = exit_code(child);
+  return {code, read(folder / "out"), read(folder / "err")};
 }
 
 Result run_on_terminal(const std::vector<std::string>& arguments, int columns,

@@ -20,6 +20,9 @@ struct Result {
 // does not exist, so that --data auto finds nothing.
 Result run(const std::vector<std::string>& arguments, const fs::path& in = {});
 
+// Runs it, and ends it with SIGKILL after so many milliseconds where it still runs then (code 137).
+Result run_killed(const std::vector<std::string>& arguments, int milliseconds);
+
 // Runs it on a terminal of so many columns; all that it writes there is in `out`. `watch` is called with what was
 // written so far, each time something was; it may send signals.
 Result run_on_terminal(const std::vector<std::string>& arguments, int columns,

@@ -53,10 +53,10 @@ TEST_CASE("a progress line fits any width and says as much as fits") {
 }
 
 TEST_CASE("metrics.csv has a row an epoch, and NaN for what is no number") {
-  const std::string csv = metrics_csv({{1, 2.25, 0.125, std::nan(""), 0.25, 0.001, 812.25, 61}});
+  const std::string csv = metrics_csv({{1, 2.25, 0.125, std::nan(""), 0.25, 0.001, 812.25, 61, 0.5}});
   CHECK(csv ==
-        "epoch,train_loss,train_accuracy,val_loss,accuracy,lr,images_per_second,seconds\n"
-        "1,2.25,0.125,nan,0.25,0.001,812.25,61\n");
+        "epoch,train_loss,train_accuracy,val_loss,accuracy,lr,images_per_second,seconds,data_wait\n"
+        "1,2.25,0.125,nan,0.25,0.001,812.25,61,0.5\n");
 }
 
 TEST_CASE("an epoch's result survives JSON, NaN too") {

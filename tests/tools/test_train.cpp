@@ -5,6 +5,7 @@
 
 #include "catch.h"
 #include "program.h"
+#include "run_files.h"
 
 using namespace program;
 
@@ -17,51 +18,6 @@ void train(const std::vector<std::string>& arguments, int expected_code = 0) {
   CHECK(result.out.empty());
 }
 
-// The comma-separated cells of a row.
-std::vector<std::string> cells(const std::string& row) {
-  std::vector<std::string> all = {""};
-  for (const char c : row) {
-    if (c == ',') {
-      all.emplace_back();
-    } else {
-      all.back() += c;
-    }
-  }
-  return all;
-}
-
-// metrics.csv without the columns that tell the time.
-std::vector<std::vector<std::string>> metrics(const fs::path& run) {
-  std::vector<std::vector<std::string>> rows;
-  for (const std::string& line : lines(read(run / "metrics.csv"))) {
-    rows.push_back(cells(line));
-    REQUIRE(rows.back().size() == 8);
-    rows.back().resize(6);
-  }
-  return rows;
-}
-
-// A safetensors file: its header, and the tensors behind it.
-std::pair<nlohmann::json, std::string> parts(const fs::path& file) {
-  const std::string bytes = read(file);
-  size_t header = 0;
-  for (int i = 7; i >= 0; --i) header = header << 8 | static_cast<unsigned char>(bytes.at(i));
-  return {nlohmann::json::parse(bytes.substr(8, header)), bytes.substr(8 + header)};
-}
-
-// Where the checkpoint of a run stands: {"epoch", "step", …}.
-nlohmann::json training_state(const fs::path& run) {
-  const auto header = parts(run / "checkpoint.safetensors").first;
-  return nlohmann::json::parse(header.at("__metadata__").at("state").get<std::string>()).at("training");
-}
-
-void check_same_run(const fs::path& a, const fs::path& b) {
-  CHECK((read(a / "model.safetensors") == read(b / "model.safetensors")));  // () so that no failure prints the bytes
-  // The checkpoints' headers hold times; weights, running statistics and moments must agree.
-  CHECK((parts(a / "checkpoint.safetensors").second == parts(b / "checkpoint.safetensors").second));
-  CHECK(metrics(a) == metrics(b));
-}
-
 }  // namespace
 
 TEST_CASE("a run's folder holds what the design says") {
@@ -70,7 +26,7 @@ TEST_CASE("a run's folder holds what the design says") {
   for (const auto& entry : fs::directory_iterator(run)) files.push_back(entry.path().filename().string());
   std::sort(files.begin(), files.end());
   CHECK(files == std::vector<std::string>{"checkpoint.safetensors", "config.json", "metrics.csv", "model.safetensors",
-                                          "report.html"});
+                                          "report.html", "result.json"});
 
   const auto config = nlohmann::json::parse(read(run / "config.json"));
   CHECK(config.at("options").at("width") == 0.25);
@@ -82,7 +38,7 @@ TEST_CASE("a run's folder holds what the design says") {
 
   const auto rows = lines(read(run / "metrics.csv"));
   REQUIRE(rows.size() == 3);
-  CHECK(rows[0] == "epoch,train_loss,train_accuracy,val_loss,accuracy,lr,images_per_second,seconds");
+  CHECK(rows[0] == "epoch,train_loss,train_accuracy,val_loss,accuracy,lr,images_per_second,seconds,data_wait");
   for (size_t i = 1; i < rows.size(); ++i) {
     const auto row = cells(rows[i]);
     CHECK(row[0] == std::to_string(i));
