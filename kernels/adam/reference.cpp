@@ -5,9 +5,9 @@
 namespace kernels::reference {
 
 void adam(int64_t n, double* value, const double* gradient, double* first_moment, double* second_moment,
-          double weight_decay, const AdamOptions& options) {
-  const double lr = options.lr, beta1 = options.beta1, beta2 = options.beta2, eps = options.eps;
-  const double t = static_cast<double>(options.step);
+          double weight_decay, const AdamOptions& options, double lr, int64_t step) {
+  const double beta1 = options.beta1, beta2 = options.beta2, eps = options.eps;
+  const double t = static_cast<double>(step);
   for (int64_t i = 0; i < n; ++i) {
     double g = gradient[i], &m = first_moment[i], &v = second_moment[i];
     if (options.decoupled_weight_decay)
@@ -21,14 +21,18 @@ void adam(int64_t n, double* value, const double* gradient, double* first_moment
 }
 
 void sgd(int64_t n, double* value, const double* gradient, double* momentum_buffer, double weight_decay,
-         const SgdOptions& options) {
-  const double lr = options.lr, momentum = options.momentum;
+         const SgdOptions& options, double lr, int64_t step) {
+  const double momentum = options.momentum;
   for (int64_t i = 0; i < n; ++i) {
     const double g = gradient[i] + weight_decay * value[i];
     double& b = momentum_buffer[i];
-    b = options.step == 1 ? g : momentum * b + g;
+    b = step == 1 ? g : momentum * b + g;
     value[i] -= lr * (options.nesterov ? g + momentum * b : b);
   }
+}
+
+void average(int64_t n, double* average, const double* value, double average_weight) {
+  for (int64_t i = 0; i < n; ++i) average[i] = (1 - average_weight) * average[i] + average_weight * value[i];
 }
 
 }  // namespace kernels::reference

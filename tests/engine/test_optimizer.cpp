@@ -46,6 +46,7 @@ const Options variants[] = {
     {.method = Method::sgd, .lr = 0.1f, .momentum = 0},
     {.method = Method::sgd, .lr = 0.1f, .momentum = 0.9f, .weight_decay = 0.01f},
     {.method = Method::sgd, .lr = 0.1f, .momentum = 0.9f, .nesterov = true},
+    {.method = Method::adam, .lr = 0.01f, .ema_decay = 0.9f},
 };
 
 }  // namespace
@@ -75,11 +76,11 @@ TEST_CASE("five steps of each optimiser agree with the reference in double preci
         const auto n = static_cast<int64_t>(g.size());
         if (options.method == Method::sgd) {
           kernels::reference::sgd(n, expected[i].data(), g.data(), first[i].data(), decay,
-                                  {optimizer.lr, options.momentum, options.nesterov, step});
+                                  {options.momentum, options.nesterov}, optimizer.lr, step);
         } else {
-          kernels::reference::adam(
-              n, expected[i].data(), g.data(), first[i].data(), second[i].data(), decay,
-              {optimizer.lr, options.beta1, options.beta2, options.eps, options.method == Method::adamw, step});
+          kernels::reference::adam(n, expected[i].data(), g.data(), first[i].data(), second[i].data(), decay,
+                                   {options.beta1, options.beta2, options.eps, options.method == Method::adamw},
+                                   optimizer.lr, step);
         }
       }
     }
@@ -146,4 +147,159 @@ TEST_CASE("the state's names, and what an optimiser refuses", "[optimizer]") {
   test::check_message(test::message_of([] { Optimizer({}, {}); }), {"no parameters"});
   const State frozen = {{"frozen", Tensor::zeros({1}, test::device())}};
   test::check_message(test::message_of([&] { Optimizer(frozen, {}); }), {"frozen requires no gradient"});
+}
+
+TEST_CASE("clipping bounds the norm of all gradients together", "[optimizer]") {
+  if (!test::device_present()) return;
+  // With momentum 0 and lr 1, a step is the clipped gradient.
+  const Parameters parameters;
+  Optimizer sgd(parameters.state, {.method = Method::sgd, .lr = 1, .momentum = 0, .max_norm = 2});
+  CHECK(sgd.gradient_norm() == 0);
+  test::Random random{5};
+  const auto before = parameters.values(), gradients = parameters.draw(random);
+  parameters.backward_with(gradients);
+  sgd.step();
+  double square = 0, moved = 0;
+  const auto after = parameters.values();
+  for (size_t i = 0; i < gradients.size(); ++i)
+    for (size_t j = 0; j < gradients[i].size(); ++j) {
+      square += std::pow(double{gradients[i][j]}, 2);
+      moved += std::pow(double{after[i][j]} - before[i][j], 2);
+    }
+  REQUIRE(square > 100);
+  CHECK(std::fabs(sgd.gradient_norm() / std::sqrt(square) - 1) < 1e-5);
+  CHECK(std::fabs(std::sqrt(moved) - 2) < 1e-3);  // each value rounds by up to 6e-8
+  test::check_message(test::message_of([&] { Optimizer(parameters.state, {}).gradient_norm(); }), {"max_norm is 0"});
+
+  // A norm that is not reached changes no bit.
+  const Parameters plain(6), loose(6);
+  Optimizer a(plain.state, {}), b(loose.state, {.max_norm = 1e9f});
+  plain.backward_with(gradients), loose.backward_with(gradients);
+  a.step(), b.step();
+  CHECK(plain.values() == loose.values());
+}
+
+TEST_CASE("a loss that is no number changes nothing", "[optimizer]") {
+  if (!test::device_present()) return;
+  const auto number = [](float x) { return Tensor::from_host(std::vector<float>{x}, {1}, test::device()); };
+  for (const Method method : {Method::adam, Method::adamw, Method::sgd}) {
+    const Parameters guarded, plain;
+    const Options options = {.method = method, .weight_decay = 0.1f, .ema_decay = 0.9f};
+    Optimizer a(guarded.state, options), b(plain.state, options);
+    test::Random random{7};
+    const auto first = guarded.draw(random), second = guarded.draw(random);
+    guarded.backward_with(first), plain.backward_with(first);
+    a.step(number(3)), b.step();
+    CHECK(guarded.values() == plain.values());
+    for (Optimizer* o : {&a, &b}) o->zero_grad();
+    std::vector<std::vector<float>> nan = second;
+    for (auto& g : nan) std::fill(g.begin(), g.end(), NAN);
+    for (const float loss : {NAN, INFINITY}) {
+      guarded.backward_with(nan);
+      a.step(number(loss));
+      a.zero_grad();
+    }
+    CHECK(guarded.values() == plain.values());
+    CHECK(a.steps() == 3);
+    for (size_t i = 0; i < a.state_dict().size(); ++i)
+      CHECK(a.state_dict()[i].tensor.to_host<float>() == b.state_dict()[i].tensor.to_host<float>());
+    test::check_message(test::message_of([&] {
+                          guarded.backward_with(second);
+                          a.step(Tensor::zeros({2}, test::device()));
+                        }),
+                        {"the loss is (2)", "one number"});
+  }
+}
+
+TEST_CASE("the average follows the weights and the buffers, and training does not notice", "[optimizer]") {
+  if (!test::device_present()) return;
+  for (const Method method : {Method::adam, Method::sgd}) {
+    const Parameters averaged, plain;
+    const State buffers = {{"running", Tensor::from_host(std::vector<float>{1, 2, 3}, {3}, test::device())}};
+    const float decay = 0.5f;
+    Optimizer a(averaged.state, {.method = method, .lr = 0.1f, .ema_decay = decay}, buffers);
+    Optimizer b(plain.state, {.method = method, .lr = 0.1f});
+    REQUIRE(a.averages().size() == 5);
+    CHECK(a.averages()[4].name == "running");
+    CHECK(b.averages().empty());
+    std::vector<std::vector<double>> expected;
+    for (const auto& v : averaged.values()) expected.emplace_back(v.begin(), v.end());
+    std::vector<double> running = {1, 2, 3};
+    test::Random random{8};
+    for (int t = 1; t <= 12; ++t) {
+      const auto gradients = averaged.draw(random);
+      averaged.backward_with(gradients), plain.backward_with(gradients);
+      const auto batch = random.floats(3);
+      Tensor(buffers[0].tensor).write<float>(batch);
+      a.step(), b.step();
+      a.zero_grad(), b.zero_grad();
+      const double d = std::min<double>(decay, (1.0 + t) / (10.0 + t));  // below 0.5 up to t = 7
+      const auto now = averaged.values();
+      for (size_t i = 0; i < now.size(); ++i)
+        for (size_t j = 0; j < now[i].size(); ++j) expected[i][j] = d * expected[i][j] + (1 - d) * now[i][j];
+      for (size_t j = 0; j < 3; ++j) running[j] = d * running[j] + (1 - d) * batch[j];
+      if (t != 5) continue;
+      // In the middle of it, the averages take the weights' place, and go again, also where something is thrown.
+      const auto own = averaged.values();
+      try {
+        const optim::UseAverages use(a);
+        for (size_t i = 0; i < own.size(); ++i) {
+          const auto used = averaged.state[i].tensor.to_host<float>();
+          CHECK(used == a.averages()[i].tensor.to_host<float>());
+          CHECK(used != own[i]);
+        }
+        CHECK(buffers[0].tensor.to_host<float>() == a.averages()[4].tensor.to_host<float>());
+        test::check_message(test::message_of([&] { a.step(); }), {"the weights are the averages"});
+        test::check_message(test::message_of([&] { optim::UseAverages twice(a); }), {"in use already"});
+        throw std::runtime_error("evaluation failed");
+      } catch (const std::runtime_error&) {
+      }
+      CHECK(averaged.values() == own);
+      CHECK(buffers[0].tensor.to_host<float>() == batch);
+    }
+    CHECK(averaged.values() == plain.values());
+    // Values of the order of 1, some roundings of 6e-8 a step, of which the average forgets half each step.
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const auto e = a.averages()[i].tensor.to_host<float>();
+      for (size_t j = 0; j < e.size(); ++j)
+        if (std::fabs(e[j] - expected[i][j]) > 2e-6) CHECK(e[j] == expected[i][j]);
+    }
+    const auto e = a.averages()[4].tensor.to_host<float>();
+    for (size_t j = 0; j < 3; ++j) CHECK(std::fabs(e[j] - running[j]) < 1e-6);
+    const State state = a.state_dict();
+    CHECK(state.back().name == "running.average");
+    const optim::UseAverages nothing(b);
+    CHECK(averaged.values() == plain.values());
+  }
+}
+
+TEST_CASE("a captured step is replayed with other learning rates and counts", "[optimizer]") {
+  if (!test::device_present()) return;
+  const Parameters straight, replayed;
+  const Options options = {.max_norm = 1, .ema_decay = 0.9f};
+  Optimizer a(straight.state, options), b(replayed.state, options);
+  test::Random random{9};
+  const auto gradients = straight.draw(random);
+  straight.backward_with(gradients), replayed.backward_with(gradients);
+  Device& d = device(test::device());
+  d.context(1 << 16);  // the workspace, before the capture
+  const auto train = [&](float lr, auto apply) {
+    a.lr = b.lr = lr;
+    a.step();
+    b.begin_step();
+    apply();
+    CHECK(straight.values() == replayed.values());
+  };
+  train(0.1f, [&] { b.apply_step(); });
+  Graph graph(d, [&] { b.apply_step(); });
+  for (const float lr : {0.01f, 0.2f, 0.05f}) train(lr, [&] { graph.launch(); });
+}
+
+TEST_CASE("options out of range are refused", "[optimizer]") {
+  if (!test::device_present()) return;
+  const Parameters parameters;
+  for (const float bad : {-0.1f, 1.0f, NAN})
+    test::check_message(test::message_of([&] { Optimizer(parameters.state, {.ema_decay = bad}); }), {"ema_decay"});
+  for (const float bad : {-1.0f, NAN})
+    test::check_message(test::message_of([&] { Optimizer(parameters.state, {.max_norm = bad}); }), {"max_norm"});
 }
