@@ -6,7 +6,7 @@ namespace tools {
 
 void add_options(CLI::App& app, DownloadOptions& o) {
   CLI::Option* download =
-      app.add_flag("--download", o.download, "fetch cifar10 or cifar100 where it is not there yet (163 and 161 MiB)");
+      app.add_flag("--download", o.download, "fetch cifar10 or cifar100 where it is not there yet (162 and 161 MiB)");
   app.add_option("--url", o.url, "with --download: fetch it from here (http, https or file), not from its authors")
       ->needs(download);
 }

@@ -233,10 +233,23 @@ void Training::finish_epoch(const Evaluation& tested) {
   }
   save_checkpoint();
   write_outputs();
+  if (options_.tensorboard) write_events(result);
   progress_.message(fmt::format(
       "epoch {}/{}: loss {:.4f}, accuracy {:.2f} %; validation loss {:.4f}, accuracy {:.2f} %{}; {:.0f} images/s, {}",
       result.epoch, options_.epochs, result.train_loss, 100 * result.train_accuracy, result.val_loss,
       100 * result.accuracy, best ? " (best)" : "", result.images_per_second, duration(result.seconds)));
+}
+
+void Training::write_events(const EpochResult& r) {
+  const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  const int64_t step = r.epoch * steps();
+  if (!events_) events_.emplace(folder_ / "tensorboard", step - steps() + 1, now);
+  events_->scalar("loss/train", step, now, r.train_loss);
+  events_->scalar("loss/validation", step, now, r.val_loss);
+  events_->scalar("accuracy/train", step, now, r.train_accuracy);
+  events_->scalar("accuracy/validation", step, now, r.accuracy);
+  events_->scalar("learning_rate", step, now, r.lr);
+  events_->scalar("images_per_second", step, now, r.images_per_second);
 }
 
 bool Training::test_best(const Interrupt& interrupt) {

@@ -13,6 +13,7 @@
 #include "tools/model_file.h"
 #include "tools/progress.h"
 #include "tools/run_folder.h"
+#include "tools/tensorboard.h"
 #include "tools/train_options.h"
 
 namespace tools {
@@ -47,7 +48,7 @@ class Training {
   // another network or optimiser.
   void load(const engine::io::Safetensors& checkpoint);
   void save_checkpoint();
-  void write_outputs();  // metrics.csv, report.html and, where asked for, TensorBoard's events
+  void write_outputs();  // metrics.csv and report.html
 
   // Trains to the last epoch, or until --patience is at its end, writes the folder's files after each, and tests the
   // best weights. Returns false where the user interrupted it: the checkpoint then holds the last step. Throws
@@ -64,6 +65,7 @@ class Training {
   bool train_epoch(const Interrupt&);  // from state_.step on
   void step();
   void finish_epoch(const Evaluation&);
+  void write_events(const EpochResult&);
   bool test_best(const Interrupt&);  // false where it was interrupted
   std::optional<Evaluation> evaluate_showing_progress(models::MobileNetV1&, Batches&, int64_t images,
                                                       const std::string& label, const Interrupt&);
@@ -82,6 +84,7 @@ class Training {
   TrainingState state_;
   Batches train_batches_, validation_batches_;
   double test_accuracy_ = 0;
+  std::optional<TensorboardWriter> events_;  // once there is something to write, where it is asked for
   Progress progress_;
   // To foretell the time left: this process's steps, the seconds they took, and the last test's seconds (0: none yet).
   int64_t timed_steps_ = 0;
