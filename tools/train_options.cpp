@@ -188,7 +188,9 @@ engine::optim::Options optimizer_options(const TrainOptions& o) {
                                              : Method::adam,
           .lr = static_cast<float>(o.lr),
           .momentum = static_cast<float>(o.momentum),
-          .weight_decay = static_cast<float>(o.weight_decay)};
+          .weight_decay = static_cast<float>(o.weight_decay),
+          .max_norm = static_cast<float>(o.clip_norm),
+          .ema_decay = static_cast<float>(o.ema_decay)};
 }
 
 }  // namespace tools

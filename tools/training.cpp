@@ -91,7 +91,7 @@ Training::Training(const TrainOptions& options, const TrainingData& training_dat
       model_data_{data_.train.class_names, {}},
       init_{.device = device.type(), .seed = options.seed},
       model_(init_, {options.width, options.resolution, static_cast<int>(data_.train.class_names.size())}),
-      optimizer_(model_.parameters(), optimizer_options(options)),
+      optimizer_(model_.parameters(), optimizer_options(options), model_.buffers()),
       schedule_{.kind = engine::optim::parse_schedule(options.schedule),
                 .lr = static_cast<float>(options.lr),
                 .total_steps = steps() * options.epochs,
@@ -141,8 +141,7 @@ bool Training::run(const Interrupt& interrupt) {
   while (!is_finished()) {
     bool complete = train_epoch(interrupt);
     if (complete) {
-      const auto tested = evaluate_showing_progress(
-          model_, validation_batches_, static_cast<int64_t>(data_.chooses().size()), "validation", interrupt);
+      const auto tested = validate(interrupt);
       complete = tested.has_value();
       if (complete) finish_epoch(*tested);
     }
@@ -173,6 +172,12 @@ bool Training::train_epoch(const Interrupt& interrupt) {
   return !interrupt.requested();
 }
 
+std::optional<Evaluation> Training::validate(const Interrupt& interrupt) {
+  const engine::optim::UseAverages averages(optimizer_);  // where --ema-decay keeps them
+  return evaluate_showing_progress(model_, validation_batches_, static_cast<int64_t>(data_.chooses().size()),
+                                   "validation", interrupt);
+}
+
 std::optional<Evaluation> Training::evaluate_showing_progress(models::MobileNetV1& model, Batches& batches,
                                                               int64_t images, const std::string& label,
                                                               const Interrupt& interrupt) {
@@ -190,10 +195,11 @@ void Training::step() {
   state_.waited += train_batches_.seconds_waited() - waited;
   const int64_t run_step = state_.epoch * steps() + state_.step;
   optimizer_.lr = engine::optim::learning_rate(schedule_, run_step);
-  const auto scored = engine::cross_entropy(model_(batch.images), batch.labels);
+  const auto scored = engine::cross_entropy(model_(batch.images), batch.labels,
+                                            static_cast<float>(options_.label_smoothing));
   optimizer_.zero_grad();
   engine::backward(scored.loss);
-  optimizer_.step();
+  optimizer_.step(scored.loss);  // which changes nothing where the loss is no number
 
   double loss_sum = 0;
   for (const float loss : scored.losses.to_host<float>()) loss_sum += loss;
@@ -229,6 +235,7 @@ void Training::finish_epoch(const Evaluation& tested) {
   if (best) {
     state_.best_accuracy = result.accuracy;
     state_.best_epoch = result.epoch;
+    const engine::optim::UseAverages averages(optimizer_);
     save_model(folder_ / weights_file, model_, model_data_);
   }
   save_checkpoint();

@@ -64,6 +64,7 @@ class Training {
   bool is_finished() const;
   bool train_epoch(const Interrupt&);  // from state_.step on
   void step();
+  std::optional<Evaluation> validate(const Interrupt&);  // nothing where it was interrupted
   void finish_epoch(const Evaluation&);
   void write_events(const EpochResult&);
   bool test_best(const Interrupt&);  // false where it was interrupted
