@@ -30,7 +30,8 @@ struct Split {
   Dataset train, test;
 };
 
-// The first n images, or all where there are fewer. Pass the set with std::move to avoid copying it.
+// The first n images, or all where there are fewer: of every set that data::open gives, about a fair share of the
+// classes. Pass the set with std::move to avoid copying it.
 inline Dataset take(Dataset dataset, size_t n) {
   n = std::min(n, dataset.size());
   dataset.images.resize(n * dataset.image_bytes());

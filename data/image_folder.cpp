@@ -66,6 +66,32 @@ void append_files(const fs::path& folder, std::vector<fs::path>& files) {
   }
 }
 
+// Whether it is UTF-8 without control characters, so that it can stand in a message, a JSON file and a page.
+bool is_text(const std::string& name) {
+  const auto byte = [&](size_t i) { return i < name.size() ? uint8_t(name[i]) : 0; };
+  for (size_t i = 0; i < name.size();) {
+    const uint8_t first = byte(i), second = byte(i + 1);
+    if (first < 0x20 || first == 0x7F) return false;
+    const size_t length = first < 0x80   ? 1
+                          : first < 0xC2 ? 0
+                          : first < 0xE0 ? 2
+                          : first < 0xF0 ? 3
+                          : first < 0xF5 ? 4
+                                         : 0;
+    if (length == 0) return false;
+    for (size_t k = 1; k < length; ++k) {
+      if ((byte(i + k) & 0xC0) != 0x80) return false;
+    }
+    // More bytes than needed, a surrogate, or beyond U+10FFFF.
+    if ((first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F) || (first == 0xF0 && second < 0x90) ||
+        (first == 0xF4 && second > 0x8F)) {
+      return false;
+    }
+    i += length;
+  }
+  return true;
+}
+
 struct Class {
   std::string name;
   std::vector<fs::path> files;
@@ -78,7 +104,13 @@ std::vector<Class> find_classes(const fs::path& part) {
     if (!fs::is_directory(status_of(path))) {
       throw Error(fmt::format("{}: a file where a class's folder was expected: {}", path.string(), layout));
     }
-    classes.push_back({path.filename().string(), {}});
+    std::string name = path.filename().string();
+    if (!is_text(name)) {
+      for (char& c : name) c = c >= 0x20 && c < 0x7F ? c : '?';
+      throw Error(fmt::format("{}: a class's folder whose name is no text; expected UTF-8 without control characters",
+                              (part / name).string()));
+    }
+    classes.push_back({std::move(name), {}});
     append_files(path, classes.back().files);
     if (classes.back().files.empty()) {
       throw Error(fmt::format("{}: a class without images; expected at least one file", path.string()));

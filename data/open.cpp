@@ -70,6 +70,7 @@ Opened open_cifar_by_name(Cifar which, const OpenOptions& options) {
 }
 
 Opened open_auto(const OpenOptions& options) {
+  if (options.download) return open_cifar_by_name(Cifar::cifar10, options);
   const std::filesystem::path root = data_folder();
   if (root.empty())
     return open_shapes(options, " (no data folder: none of MOBILENET_DATA, XDG_CACHE_HOME and HOME is set)");

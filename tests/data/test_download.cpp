@@ -383,6 +383,9 @@ TEST_CASE("data::open finds an archive in the data folder, and downloads where i
   for (const std::string name : {"shapes", "some/folder"}) {
     CHECK(error_of([&] { open(name, options); }) == name + ": cannot be downloaded; expected cifar10 or cifar100");
   }
+  setenv("MOBILENET_DATA", (root / "empty").c_str(), 1);
+  check_says(error_of([&] { open("auto", options); }), {"http://127.0.0.1:1/mirror/cifar-10-binary.tar.gz: "});
+  setenv("MOBILENET_DATA", root.path().c_str(), 1);
   make_cifar100(root / "cifar-100-binary");  // what is there is not downloaded
   CHECK(open("cifar100", options).split.test.size() == 2);
   unsetenv("MOBILENET_DATA");

@@ -214,6 +214,31 @@ TEST_CASE("image folders: whatever is wrong is said in one line that names the p
     write_text(root / "train/cat/labels.txt", "none");
     CHECK(read_error(root) == at + "/train/cat/labels.txt: not an image that can be read; expected JPEG, PNG or BMP");
   }
+  SECTION("a class whose name is no text") {
+    const std::string start = at + "/train/",
+                      rest = ": a class's folder whose name is no text; expected UTF-8 without control characters";
+    for (const auto& [name, shown] : std::map<std::string, std::string>{{"a\nb", "a?b"},
+                                                                        {"a\x7F", "a?"},
+                                                                        {"\xE4", "?"},       // Latin-1
+                                                                        {"\xC0\xAF", "??"},  // too long
+                                                                        {"\xE0\x80\xAF", "???"},
+                                                                        {"\xED\xA0\x80", "???"},  // a surrogate
+                                                                        {"\xF0\x8F\xBF\xBF", "????"},
+                                                                        {"\xF4\x90\x80\x80", "????"},  // beyond Unicode
+                                                                        {"\xF5\x80\x80\x80", "????"},
+                                                                        {"\xE2\x82", "??"},  // cut short
+                                                                        {"\xE2\x82q", "??q"}}) {
+      make_image(root / "train" / name / "1.png", 1);
+      CHECK(read_error(root) == start + shown + rest);
+      fs::remove_all(root / "train" / name);
+    }
+    for (const std::string name :
+         {"\xC2\x80", "\xE0\xA0\x80", "\xED\x9F\xBF", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF", "a b"}) {
+      for (const char* part : {"train", "test"}) make_image(root / part / name / "1.png", 1);
+      CHECK(read(root).train.class_names.size() == 3);
+      for (const char* part : {"train", "test"}) fs::remove_all(root / part / name);
+    }
+  }
   SECTION("a link to nothing") {
     fs::create_symlink("nowhere", root / "train/cat/link");
     CHECK(read_error(root) == at + "/train/cat/link: a link to nothing; expected an image file");

@@ -1,6 +1,7 @@
 #include "data/loader.h"
 
 #include <atomic>
+#include <ctime>
 #include <map>
 #include <set>
 #include <string>
@@ -321,4 +322,22 @@ TEST_CASE("the loader refuses options and sets that cannot be") {
   bad = set;
   bad.images.pop_back();
   CHECK(message_for(bad) == "Loader: a set of 5 images of 2x2 has 59 bytes; expected 60");
+}
+
+// Not run unless asked for: data_tests "[throughput]". CPU time, so that what else runs here does not count.
+TEST_CASE("loading and augmenting, images a second of a core's time", "[.throughput]") {
+  const Dataset set = random_set(20000, 32, 32);
+  kernels::AugmentOptions article = everything();
+  article.crop_padding = article.cutout = 0;
+  for (const int resolution : {32, 96}) {
+    for (const int workers : {0, 1, 2}) {
+      LoaderOptions options = options_of(128, workers);
+      options.augment = article, options.resolution = resolution;
+      Loader loader(set, options);
+      const std::clock_t began = std::clock();
+      rest(loader, loader.steps());
+      const double seconds = double(std::clock() - began) / CLOCKS_PER_SEC;
+      WARN(resolution << "x" << resolution << ", " << workers << " workers: " << int(double(set.size()) / seconds));
+    }
+  }
 }
