@@ -123,18 +123,21 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 
 const double unit = 0x1p-24;  // of rounding: half the distance of two floats, relative
 
-// How far a value of an image may be from the reference's. Sine and cosine are off by 2 units; the six numbers of the
-// map and what is made of them by at most 16 of the largest term, which (1 + |tan|)² bounds with tan = sin / cos; a
-// coordinate that is off by e changes a value of 0 … 1 by at most e. The colours' few roundings are of numbers up to
-// `gain` and `offset`.
+// How far a value of an image may be from the reference's. Sine and cosine are off by 1.6 units, the tangent by 4 of
+// its size; with the products behind them the map's numbers, up to (1 + |tan|) / scale in size, are off by 9 units of
+// that. They are multiplied by half of height and width, and the sums round twice. Where the map is the identity,
+// nothing rounds. A coordinate that is off by e changes a value of 0 … 1 by at most e. The colours' few roundings are
+// of numbers up to `gain` and `offset`.
 double tolerance(const AugmentShape& s, const AugmentOptions& o, const AugmentParameters& p, int channel) {
-  const double tangent = std::fabs(std::tan(p.shear * 3.14159265358979 / 180));
+  const bool identity =
+      p.rotation == 0 && p.shear == 0 && p.scale == 1 && s.in_height == s.out_height && s.in_width == s.out_width;
+  const double size = (1 + std::fabs(std::tan(p.shear * 3.14159265358979 / 180))) / p.scale;
   const double extent = (s.in_height + s.in_width) / 2.0;
   const double shift = std::abs(p.shift_x) + std::abs(p.shift_y);
-  const double coordinates = 16 * unit * ((1 + tangent) * (1 + tangent) * extent / p.scale + extent + shift);
+  const double coordinate = identity ? 0 : unit * ((9 + 2) * size * extent + 2 * (extent + shift));
   const double gain = p.contrast * p.brightness * (p.saturation + std::fabs(1 - p.saturation));
   const double offset = std::fabs(1 - p.contrast) * p.brightness;
-  return (gain * (2 * coordinates + 8 * unit) + 8 * unit * offset) / o.std[channel];
+  return (gain * (2 * coordinate + 8 * unit) + 8 * unit * offset) / o.std[channel];
 }
 
 void check_image(const AugmentShape& s, const AugmentOptions& o, const Batch& batch, int b,
