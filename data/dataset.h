@@ -9,7 +9,7 @@
 namespace data {
 
 // Labelled RGB images of one size, decoded and in memory. Pixels stay bytes (0 … 255); a batch is normalised to floats
-// when it is made (data/batch.h), so a set takes a quarter of the memory, and augmentation works on what was in the
+// when it is made (data/loader.h), so a set takes a quarter of the memory, and augmentation works on what was in the
 // file.
 struct Dataset {
   static constexpr int channels = 3;  // red, green, blue

@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
-#include "data/batch.h"
 #include "data/dataset.h"
+#include "data/normalize.h"
 #include "kernels/augment/augment.h"
 
 namespace data {

@@ -26,7 +26,7 @@ constexpr std::array<uint32_t, 4> philox4x32_10(std::array<uint32_t, 4> counter,
 // renumber. (augment's are drawn by kernels/augment.)
 enum class Purpose : uint32_t {
   shuffle = 0,
-  flip = 1,
+  flip = 1,  // drawn by no one any more
   shapes_train = 2,
   shapes_test = 3,
   augment = 4,

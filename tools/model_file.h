@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "data/batch.h"
+#include "data/normalize.h"
 #include "models/mobilenet_v1.h"
 
 namespace tools {

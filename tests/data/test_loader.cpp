@@ -7,8 +7,8 @@
 #include <string>
 
 #include "catch.h"
-#include "data/batch.h"
 #include "data/image.h"
+#include "data/normalize.h"
 #include "data/random.h"
 
 using namespace data;
@@ -159,6 +159,23 @@ TEST_CASE("without augmentation, images are resized and normalised") {
     normalize(image.pixels.data(), expected.size() / 3, Normalization{}, expected.data());
     CHECK(images.at({0, item}) == expected);
   }
+}
+
+TEST_CASE("a flip alone mirrors about half of the images left to right") {
+  const Dataset set = random_set(200, 3, 4);
+  LoaderOptions options = options_of(64, 1);
+  const auto plain = all_images(set, options);
+  options.augment.flip = 0.5f;
+  const auto flipped = all_images(set, options);
+  int mirrored = 0;
+  for (const auto& [which, image] : flipped) {
+    std::vector<float> mirror;
+    for (size_t i = 0; i < 3 * 4 * 3; ++i)
+      mirror.push_back(plain.at(which)[i / 12 * 12 + (3 - i % 12 / 3) * 3 + i % 3]);
+    REQUIRE((image == plain.at(which)) != (image == mirror));
+    mirrored += image == mirror;
+  }
+  CHECK(std::abs(mirrored - 200) < 50);  // of 400: five standard deviations
 }
 
 TEST_CASE("bytes are those of the set, or resized") {
