@@ -45,12 +45,6 @@ std::string url_of(const Archive& archive) {
   return archive.url.ends_with('/') ? archive.url + archive.file : archive.url;
 }
 
-// What to do where the program cannot.
-std::string by_hand(const Archive& archive, const fs::path& root) {
-  return fmt::format("get {} by other means and put it into {}, from where it will be unpacked", url_of(archive),
-                     root.string());
-}
-
 }  // namespace
 
 #ifndef MOBILENET_DOWNLOAD
@@ -80,6 +74,12 @@ std::string download_libraries() {
 }
 
 namespace {
+
+// What to do where the program cannot.
+std::string by_hand(const Archive& archive, const fs::path& root) {
+  return fmt::format("get {} by other means and put it into {}, from where it will be unpacked", url_of(archive),
+                     root.string());
+}
 
 template <auto release>
 struct Release {
