@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "build_info.h"
+#include "data/download.h"
 #include "data/open.h"
 #include "engine/device/device.h"
 #include "tools/command.h"
@@ -46,12 +47,14 @@ json feature(const char* version, const char* why_not) {
 json info() {
   json cuda = feature(build::cuda, build::no_cuda);
   if (*build::cuda != 0) cuda["architectures"] = build::cuda_architectures;
+  const std::string download = data::download_libraries();
   return {{"version", build::version},
           {"build", {{"type", build::type}, {"compiler", build::compiler}, {"sanitizers", build::sanitizers}}},
           {"libraries",
            {{"cuda", cuda},
             {"cudnn", feature(build::cudnn, build::no_cudnn)},
-            {"onednn", feature(build::onednn, build::no_onednn)}}},
+            {"onednn", feature(build::onednn, build::no_onednn)},
+            {"download", feature(download.c_str(), build::no_download)}}},
           {"devices", {{"cpu", device_info(DeviceType::cpu)}, {"cuda", device_info(DeviceType::cuda)}}},
           {"default_device", engine::to_string(engine::best_device())},
           {"cores", std::thread::hardware_concurrency()},
@@ -70,7 +73,7 @@ void print_text(const json& i) {
   fmt::print("\n");
   for (const auto& [name, library] : i["libraries"].items()) {
     const bool built = library["built"].get<bool>();
-    fmt::print("  {:<7} {}\n", name, built ? text(library["version"]) : "left out: " + text(library["why_not"]));
+    fmt::print("  {:<8} {}\n", name, built ? text(library["version"]) : "left out: " + text(library["why_not"]));
   }
   fmt::print("{} cores; data sets are looked for in {}\n", i["cores"].get<int>(), text(i["data_folder"]));
   fmt::print("default device: {}\n", text(i["default_device"]));

@@ -73,6 +73,8 @@ int main(int argc, char** argv) {
     return fail(tools::exit_usage, command, error.what());
   } catch (const engine::InputError& error) {
     return fail(tools::exit_usage, command, error.what());
+  } catch (const data::Interrupted& error) {
+    return fail(tools::exit_interrupted, command, error.what());
   } catch (const data::Error& error) {
     return fail(tools::exit_usage, command, error.what());
   } catch (const std::bad_alloc&) {

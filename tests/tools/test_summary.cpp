@@ -42,7 +42,7 @@ TEST_CASE("info lists devices, libraries and the rows of every operation") {
     REQUIRE(rows.contains(operation));
     CHECK(rows.at(operation).at(0) == "naive");
   }
-  for (const char* library : {"cuda", "cudnn", "onednn"}) {
+  for (const char* library : {"cuda", "cudnn", "onednn", "download"}) {
     const auto& feature = json.at("libraries").at(library);
     CHECK(feature.at("built").get<bool>() == feature.contains("version"));
     CHECK(feature.at("built").get<bool>() != feature.contains("why_not"));
