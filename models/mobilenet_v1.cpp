@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include "engine/autograd/functions.h"
 #include "engine/error.h"
@@ -13,6 +14,16 @@ namespace models {
 using engine::InputError;
 using engine::Tensor;
 using engine::nn::Init;
+
+const char* to_string(Convolutions convolutions) {
+  return convolutions == Convolutions::separable ? "mobilenet_v1" : "standard";
+}
+
+Convolutions parse_model(std::string_view name) {
+  for (const Convolutions c : {Convolutions::separable, Convolutions::standard})
+    if (name == to_string(c)) return c;
+  throw InputError("model", fmt::format("\"{}\" is none of mobilenet_v1, standard", name));
+}
 
 void check(const MobileNetV1Config& c, const std::string& where) {
   if (!(c.width > 0 && c.width <= 1))
@@ -34,6 +45,11 @@ const MobileNetV1Config& checked(const MobileNetV1Config& c) {
   return c;
 }
 
+const Tensor& watched(const Watch& watch, const std::string& layer, const Tensor& output) {
+  if (watch) watch(layer, output);
+  return output;
+}
+
 int last_channels(double width) { return scaled(mobilenet_v1_stages.back().back().channels, width); }
 
 }  // namespace
@@ -49,9 +65,19 @@ DepthwiseSeparableBlock::DepthwiseSeparableBlock(Init& init, int in_channels, in
   register_module("bn2", bn2);
 }
 
-Tensor DepthwiseSeparableBlock::forward(const Tensor& x) {
-  const Tensor y = relu6(bn1(conv_dw(x)));
-  return relu6(bn2(conv_pw(y)));
+Tensor DepthwiseSeparableBlock::run(const Tensor& x, const std::string& name, const Watch& watch) {
+  const Tensor y = relu6(watched(watch, name + "bn1", bn1(watched(watch, name + "conv_dw", conv_dw(x)))));
+  return relu6(watched(watch, name + "bn2", bn2(watched(watch, name + "conv_pw", conv_pw(y)))));
+}
+
+StandardBlock::StandardBlock(Init& init, int in_channels, int out_channels, int stride)
+    : conv(init, in_channels, out_channels, stride), bn1(init, out_channels) {
+  register_module("conv", conv);
+  register_module("bn1", bn1);
+}
+
+Tensor StandardBlock::run(const Tensor& x, const std::string& name, const Watch& watch) {
+  return relu6(watched(watch, name + "bn1", bn1(watched(watch, name + "conv", conv(x)))));
 }
 
 MobileNetV1::MobileNetV1(Init& init, const MobileNetV1Config& c)
@@ -64,7 +90,10 @@ MobileNetV1::MobileNetV1(Init& init, const MobileNetV1Config& c)
     auto& stage = blocks.add<engine::nn::Sequential>();
     for (const BlockSpec& spec : specs) {
       const int out = scaled(spec.channels, c.width);
-      stage.add<DepthwiseSeparableBlock>(init, channels, out, spec.stride);
+      if (c.convolutions == Convolutions::separable)
+        stage.add<DepthwiseSeparableBlock>(init, channels, out, spec.stride);
+      else
+        stage.add<StandardBlock>(init, channels, out, spec.stride);
       channels = out;
     }
   }
@@ -74,9 +103,57 @@ MobileNetV1::MobileNetV1(Init& init, const MobileNetV1Config& c)
   register_module("classifier", classifier);
 }
 
-Tensor MobileNetV1::forward(const Tensor& x) {
-  const Tensor stem = relu6(bn1(conv_stem(x)));
-  return classifier(pool(blocks(stem)));
+Tensor MobileNetV1::forward(const Tensor& x, const Watch& watch) {
+  Tensor y = relu6(watched(watch, "bn1", bn1(watched(watch, "conv_stem", conv_stem(x)))));
+  for (size_t stage = 0; stage < mobilenet_v1_stages.size(); ++stage)
+    for (size_t i = 0; i < mobilenet_v1_stages[stage].size(); ++i) {
+      auto& block = dynamic_cast<Block&>(dynamic_cast<engine::nn::Sequential&>(blocks[stage])[i]);
+      y = block.run(y, fmt::format("blocks.{}.{}.", stage, i), watch);
+    }
+  return watched(watch, "classifier", classifier(watched(watch, "pool", pool(y))));
+}
+
+namespace {
+
+bool all_finite(const Tensor& t) {
+  const std::vector<float> values = t.to_host<float>();
+  return std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
+}
+
+// Puts a model's buffers and mode back, however its scope is left.
+struct Unchanged {
+  explicit Unchanged(MobileNetV1& model) : model(model), training(model.training()) {
+    for (const auto& n : model.buffers()) before.push_back({n.name, n.tensor.copy_to(n.tensor.device()), n.layout});
+  }
+  ~Unchanged() {
+    model.train(training);
+    try {
+      engine::copy_state(model.buffers(), before, "buffers");
+    } catch (const std::exception&) {
+      // A copy within a device fails only where the device itself has; whatever is asked of it next says so.
+    }
+  }
+  Unchanged(const Unchanged&) = delete;
+  MobileNetV1& model;
+  const bool training;
+  engine::State before;
+};
+
+}  // namespace
+
+std::string first_not_finite(MobileNetV1& model, const Tensor& images, const Tensor& labels, float label_smoothing) {
+  if (!all_finite(images)) return "the input";
+  for (const auto& n : model.parameters())
+    if (!all_finite(n.tensor)) return "the weights " + n.name;
+  const engine::NoGrad no_grad;
+  const Unchanged unchanged(model);
+  model.train();
+  std::string first;
+  const Tensor logits = model.forward(images, [&](const std::string& layer, const Tensor& output) {
+    if (first.empty() && !all_finite(output)) first = "the output of " + layer;
+  });
+  if (!first.empty()) return first;
+  return all_finite(engine::cross_entropy(logits, labels, label_smoothing).loss) ? "" : "the loss";
 }
 
 const char* to_string(LayerKind kind) {
@@ -87,6 +164,8 @@ const char* to_string(LayerKind kind) {
       return "depthwise";
     case LayerKind::pointwise:
       return "pointwise";
+    case LayerKind::standard:
+      return "standard";
     case LayerKind::pool:
       return "pool";
     case LayerKind::linear:
@@ -119,8 +198,13 @@ std::vector<Layer> layers(const MobileNetV1Config& c) {
     for (size_t i = 0; i < mobilenet_v1_stages[stage].size(); ++i) {
       const BlockSpec& spec = mobilenet_v1_stages[stage][i];
       const std::string block = fmt::format("blocks.{}.{}.", stage, i);
-      convolution(LayerKind::depthwise, block + "conv_dw", spec.stride, 9, channels);
-      convolution(LayerKind::pointwise, block + "conv_pw", 1, channels, scaled(spec.channels, c.width));
+      const int out = scaled(spec.channels, c.width);
+      if (c.convolutions == Convolutions::separable) {
+        convolution(LayerKind::depthwise, block + "conv_dw", spec.stride, 9, channels);
+        convolution(LayerKind::pointwise, block + "conv_pw", 1, channels, out);
+      } else {
+        convolution(LayerKind::standard, block + "conv", spec.stride, 9 * channels, out);
+      }
     }
   all.push_back({LayerKind::pool, "pool", 1, {size, size, channels}, {channels}, 0, 0, 0});
   all.push_back({.kind = LayerKind::linear,
@@ -135,7 +219,7 @@ std::vector<Layer> layers(const MobileNetV1Config& c) {
 }
 
 std::map<std::string, std::string> to_metadata(const MobileNetV1Config& c) {
-  return {{"model", "mobilenet_v1"},
+  return {{"model", to_string(c.convolutions)},
           {"width", fmt::format("{}", c.width)},
           {"resolution", std::to_string(c.resolution)},
           {"classes", std::to_string(c.classes)}};
@@ -153,8 +237,12 @@ MobileNetV1Config from_metadata(const std::map<std::string, std::string>& metada
     if (error != std::errc() || end != word.data() + word.size())
       throw InputError(where, fmt::format("its metadata's \"{}\" is no such number", key));
   };
-  if (text("model") != "mobilenet_v1") throw InputError(where, "its metadata's \"model\" is not mobilenet_v1");
   MobileNetV1Config c;
+  try {
+    c.convolutions = parse_model(text("model"));
+  } catch (const InputError&) {
+    throw InputError(where, "its metadata's \"model\" is none of mobilenet_v1, standard");
+  }
   read("width", c.width);
   read("resolution", c.resolution);
   read("classes", c.classes);

@@ -56,6 +56,7 @@ models::MobileNetV1Config read_config(const Safetensors& file, const ModelOption
     const engine::io::Array* weight = file.find("classifier.weight");
     if (weight == nullptr || weight->shape.size() != 2)
       throw InputError(file.path.string(), "no weights of a MobileNetV1: there is no matrix classifier.weight");
+    if (file.find("blocks.0.0.conv.weight") != nullptr) config.convolutions = models::Convolutions::standard;
     config.classes = static_cast<int>(std::min<int64_t>(weight->shape[0], INT32_MAX));
   }
   if (options.width) config.width = *options.width;

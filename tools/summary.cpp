@@ -67,7 +67,7 @@ int summary(const Options& o) {
                            {"parameters_percent", percent(norms, total.parameters)},
                            {"multiply_adds", 0},
                            {"multiply_adds_percent", 0.0}};
-    print_json({{"model", "mobilenet_v1"},
+    print_json({{"model", models::to_string(o.config.convolutions)},
                 {"width", o.config.width},
                 {"resolution", o.config.resolution},
                 {"classes", o.config.classes},
@@ -78,8 +78,10 @@ int summary(const Options& o) {
     return 0;
   }
 
-  fmt::print("MobileNetV1, width {}, {}×{} RGB images, {} classes\n\n", o.config.width, o.config.resolution,
-             o.config.resolution, o.config.classes);
+  fmt::print(
+      "{}, width {}, {}×{} RGB images, {} classes\n\n",
+      o.config.convolutions == models::Convolutions::separable ? "MobileNetV1" : "MobileNetV1 of standard convolutions",
+      o.config.width, o.config.resolution, o.config.resolution, o.config.classes);
   fmt::print("{:<18} {:<10} {:>13} {:>11} {:>10} {:>14}\n", "layer", "kind", "output", "parameters", "batch norm",
              "multiply-adds");
   for (const models::Layer& layer : layers)
@@ -108,6 +110,11 @@ int summary(const Options& o) {
 Command add_summary(CLI::App& program) {
   CLI::App* app = program.add_subcommand("summary", "Show the network's layers, parameters and multiply-adds");
   const auto o = std::make_shared<Options>();
+  app->add_option_function<std::string>(
+         "--model", [o](const std::string& name) { o->config.convolutions = models::parse_model(name); },
+         "standard: the same network with standard convolutions")
+      ->check(one_of({"mobilenet_v1", "standard"}))
+      ->default_str("mobilenet_v1");
   app->add_option("--width", o->config.width, "scales the channels of every layer: the paper's alpha, in (0, 1]")
       ->check(width_number())
       ->capture_default_str();

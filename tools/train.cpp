@@ -62,13 +62,13 @@ json config_of(const TrainOptions& options, const std::string& data_name, const 
                const engine::Device& device) {
   const int classes = static_cast<int>(data.train.class_names.size());
   int64_t parameters = 0, multiply_adds = 0;
-  for (const models::Layer& layer : models::layers({options.width, options.resolution, classes})) {
+  for (const models::Layer& layer : models::layers(network_config(options, classes))) {
     parameters += layer.parameters + layer.norm_parameters;
     multiply_adds += layer.multiply_adds;
   }
   const engine::DeviceProperties properties = device.runtime().properties();
   return {{"options", to_json(options)},
-          {"model", {{"name", "mobilenet_v1"}, {"parameters", parameters}, {"multiply_adds", multiply_adds}}},
+          {"model", {{"name", options.model}, {"parameters", parameters}, {"multiply_adds", multiply_adds}}},
           {"data",
            {{"name", data_name},
             {"classes", classes},

@@ -181,6 +181,10 @@ void set_ranges(kernels::AugmentOptions& to, const AugmentRanges& from) {
   to.crop_padding = from.crop_padding, to.cutout = from.cutout;
 }
 
+models::MobileNetV1Config network_config(const TrainOptions& o, int classes) {
+  return {o.width, o.resolution, classes, models::parse_model(o.model)};
+}
+
 engine::optim::Options optimizer_options(const TrainOptions& o) {
   using engine::optim::Method;
   return {.method = o.optimizer == "sgd"     ? Method::sgd

@@ -10,6 +10,7 @@
 #include "engine/optim/optimizer.h"
 #include "engine/optim/schedule.h"
 #include "kernels/augment/augment.h"
+#include "models/mobilenet_v1.h"
 #include "tools/options.h"
 
 namespace tools {
@@ -73,5 +74,6 @@ TrainOptions resumed(const nlohmann::json& saved, const TrainOptions& given, con
 void set_ranges(kernels::AugmentOptions&, const AugmentRanges&);
 
 engine::optim::Options optimizer_options(const TrainOptions&);
+models::MobileNetV1Config network_config(const TrainOptions&, int classes);
 
 }  // namespace tools

@@ -90,12 +90,13 @@ Training::Training(const TrainOptions& options, const TrainingData& training_dat
       device_(device),
       model_data_{data_.train.class_names, {}},
       init_{.device = device.type(), .seed = options.seed},
-      model_(init_, {options.width, options.resolution, static_cast<int>(data_.train.class_names.size())}),
+      model_(init_, network_config(options, static_cast<int>(data_.train.class_names.size()))),
       optimizer_(model_.parameters(), optimizer_options(options), model_.buffers()),
       schedule_{.kind = engine::optim::parse_schedule(options.schedule),
                 .lr = static_cast<float>(options.lr),
                 .total_steps = steps() * options.epochs,
-                .warmup_steps = std::llround(options.warmup_epochs * static_cast<double>(steps()))},
+                .warmup_steps = std::llround(options.warmup_epochs * static_cast<double>(steps())),
+                .min_lr = static_cast<float>(options.min_lr)},
       train_batches_(data_.train, train_loading(options, model_data_.normalization), device),
       validation_batches_(data_.chooses(), test_loading(options, model_data_.normalization), device) {}
 
@@ -195,8 +196,8 @@ void Training::step() {
   state_.waited += train_batches_.seconds_waited() - waited;
   const int64_t run_step = state_.epoch * steps() + state_.step;
   optimizer_.lr = engine::optim::learning_rate(schedule_, run_step);
-  const auto scored = engine::cross_entropy(model_(batch.images), batch.labels,
-                                            static_cast<float>(options_.label_smoothing));
+  const auto scored =
+      engine::cross_entropy(model_(batch.images), batch.labels, static_cast<float>(options_.label_smoothing));
   optimizer_.zero_grad();
   engine::backward(scored.loss);
   optimizer_.step(scored.loss);  // which changes nothing where the loss is no number

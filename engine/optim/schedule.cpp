@@ -50,7 +50,7 @@ float learning_rate(const Schedule& s, int64_t step) {
     return static_cast<float>(s.lr * (static_cast<double>(step + 1) / static_cast<double>(s.warmup_steps)));
   if (s.kind == ScheduleKind::constant) return s.lr;
   const double t = static_cast<double>(step - s.warmup_steps) / static_cast<double>(s.total_steps - s.warmup_steps);
-  return static_cast<float>(anneal(s.lr, 0, t));
+  return static_cast<float>(anneal(s.lr, s.min_lr, t));
 }
 
 }  // namespace engine::optim

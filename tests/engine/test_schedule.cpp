@@ -46,3 +46,24 @@ TEST_CASE("words for schedules", "[schedule]") {
     CHECK(parse_schedule(to_string(kind)) == kind);
   test::check_message(test::message_of<engine::InputError>([] { parse_schedule("linear"); }), {"linear", "cosine"});
 }
+
+// Printed by PyTorch 1.13, with a highest rate of 0.5: OneCycleLR(total_steps=20); CosineAnnealingLR(T_max=20,
+// eta_min=0.02); and that with T_max=16 behind LinearLR(start_factor=0.25, total_iters=3) of 4 steps.
+TEST_CASE("schedules have PyTorch's values", "[schedule]") {
+  const Schedule onecycle = {.kind = ScheduleKind::onecycle, .lr = 0.5f, .total_steps = 20};
+  const std::pair<int, double> rises[] = {
+      {0, 0.020000000000000018}, {1, 0.06583592135001265}, {3, 0.3341640786499874},   {5, 0.5},
+      {6, 0.49373200311754367},  {12, 0.250001},           {18, 0.006269996882456277}};
+  for (const auto& [step, lr] : rises) CHECK(test::near(learning_rate(onecycle, step), lr));
+  const Schedule cosine = {.kind = ScheduleKind::cosine, .lr = 0.5f, .total_steps = 20, .min_lr = 0.02f};
+  const std::pair<int, double> falls[] = {
+      {0, 0.5}, {1, 0.49704520174283306}, {7, 0.36895771993749127}, {10, 0.26}, {19, 0.022954798257166963}};
+  for (const auto& [step, lr] : falls) CHECK(test::near(learning_rate(cosine, step), lr));
+  Schedule warm = cosine;
+  warm.warmup_steps = 4;
+  const std::pair<int, double> both[] = {{0, 0.125}, {1, 0.25},
+                                         {2, 0.375}, {3, 0.5},
+                                         {4, 0.5},   {5, 0.4953884672967753},
+                                         {12, 0.26}, {19, 0.0246115327032247}};
+  for (const auto& [step, lr] : both) CHECK(test::near(learning_rate(warm, step), lr));
+}

@@ -82,6 +82,13 @@ TEST_CASE("parameters and multiply-adds are those of the paper") {
   CHECK(std::round(totals({1, 128, 1000}).multiply_adds / 1e6) == 186);
 }
 
+TEST_CASE("standard convolutions cost what the paper's table 4 says") {
+  const MobileNetV1Config full = {1, 224, 1000, Convolutions::standard};
+  CHECK(totals(full).parameters == 29'294'088);        // it prints 29.3 million
+  CHECK(totals(full).multiply_adds == 4'867'293'184);  // it prints 4866 million; without the linear layer, 4866.3
+  CHECK(layers(full).size() == 16);                    // 14 convolutions, the pooling, the linear layer
+}
+
 TEST_CASE("the share of each kind of layer is that of the paper's table 2") {
   const MobileNetV1Config config{1, 224, 1000};
   // The paper rounds to 0.01 and leaves the linear layer's bias out, which moves the shares of parameters by 0.02.
@@ -144,8 +151,9 @@ TEST_CASE("the state has timm's names and PyTorch's shapes") {
 }
 
 TEST_CASE("the modules hold the parameters that the arithmetic counts") {
-  const MobileNetV1Config config = GENERATE(MobileNetV1Config{1, 32, 10}, MobileNetV1Config{0.25, 224, 1000},
-                                            MobileNetV1Config{0.4, 64, 3}, MobileNetV1Config{0.01, 32, 2});
+  const MobileNetV1Config config =
+      GENERATE(MobileNetV1Config{1, 32, 10}, MobileNetV1Config{0.25, 224, 1000}, MobileNetV1Config{0.4, 64, 3},
+               MobileNetV1Config{0.01, 32, 2}, MobileNetV1Config{0.25, 224, 7, Convolutions::standard});
   CAPTURE(config.width, config.classes);
   engine::nn::Init init;
   const MobileNetV1 model(init, config);
@@ -175,7 +183,8 @@ TEST_CASE("a seed fixes the weights") {
 
 TEST_CASE("a file brings the state back, bit by bit") {
   const TemporaryFile file;
-  const MobileNetV1Config config{0.25, 32, 5};
+  const Convolutions convolutions = GENERATE(Convolutions::separable, Convolutions::standard);
+  const MobileNetV1Config config{0.25, 32, 5, convolutions};
   engine::nn::Init init{.seed = 3}, other_init{.seed = 4};
   MobileNetV1 model(init, config), other(other_init, config);
   // Running statistics other than those of a new model.
@@ -193,6 +202,7 @@ TEST_CASE("a file brings the state back, bit by bit") {
   CHECK(found.width == config.width);
   CHECK(found.resolution == config.resolution);
   CHECK(found.classes == config.classes);
+  CHECK(found.convolutions == config.convolutions);
 }
 
 TEST_CASE("weights of another width are refused, with file, tensor and both shapes, and change nothing") {
@@ -249,8 +259,9 @@ TEST_CASE("impossible networks and metadata are refused") {
 
 TEST_CASE("images of either stem become logits, and every parameter gets a gradient") {
   const int resolution = GENERATE(32, 64);
+  const Convolutions convolutions = GENERATE(Convolutions::separable, Convolutions::standard);
   engine::nn::Init init{.seed = 1};
-  MobileNetV1 model(init, {0.25, resolution, 10});
+  MobileNetV1 model(init, {0.25, resolution, 10, convolutions});
   const Tensor x = image_batch(3, resolution);
   const Tensor logits = model(x);
   REQUIRE(logits.shape() == Shape{3, 10});
@@ -285,4 +296,80 @@ TEST_CASE("in inference an image's logits do not depend on the rest of the batch
     // Other tiles may add in another order: 1e-5 of the logits' size is far above that, and far below a mix-up.
     CHECK(alone[k] == Approx(together[20 + k]).epsilon(1e-5).margin(1e-5));
   }
+}
+
+TEST_CASE("the twin of standard convolutions has names like the separable one's") {
+  engine::nn::Init init;
+  const MobileNetV1 model(init, {0.25, 32, 3, Convolutions::standard});
+  std::map<std::string, Shape> found;
+  for (const auto& n : model.state_dict()) found[n.name] = engine::io::to_array(n).shape;
+  CHECK(found.size() == 14 * 5 + 2);
+  CHECK(found.at("conv_stem.weight") == Shape{8, 3, 3, 3});
+  CHECK(found.at("blocks.0.0.conv.weight") == Shape{16, 8, 3, 3});
+  CHECK(found.at("blocks.3.0.conv.weight") == Shape{128, 64, 3, 3});
+  CHECK(found.at("blocks.4.1.bn1.running_var") == Shape{256});
+  CHECK(found.at("classifier.weight") == Shape{3, 256});
+}
+
+TEST_CASE("the first place that is not finite is named, and nothing is changed by looking") {
+  const float bad = GENERATE(NAN, INFINITY, -INFINITY);
+  engine::nn::Init init{.seed = 2};
+  MobileNetV1 model(init, {0.05, 32, 4});
+  const Tensor images = image_batch(3, 32), labels = Tensor::from_host<int32_t>({0, 3, 1}, {3}, DeviceType::cpu);
+  const auto values = [&] {
+    std::vector<std::vector<float>> all;
+    for (const auto& n : model.state_dict()) all.push_back(n.tensor.to_host<float>());
+    return all;
+  };
+  const auto tensor = [&](const std::string& name) {
+    for (const auto& n : model.state_dict())
+      if (n.name == name) return n.tensor;
+    throw std::logic_error(name);
+  };
+  const auto set = [&](Tensor t, size_t at, float value) {
+    auto v = t.to_host<float>();
+    v.at(at) = value;
+    t.write<float>(v);
+  };
+  model.eval();
+  const auto before = values();
+  CHECK(first_not_finite(model, images, labels) == "");
+  CHECK(values() == before);
+  CHECK(!model.training());
+  model.train();
+
+  Tensor planted = image_batch(3, 32);
+  set(planted, 5000, bad);
+  CHECK(first_not_finite(model, planted, labels) == "the input");
+
+  const Tensor weight = tensor("blocks.3.2.conv_pw.weight");
+  const float own = weight.to_host<float>()[7];
+  set(weight, 7, bad);
+  CHECK(first_not_finite(model, images, labels) == "the weights blocks.3.2.conv_pw.weight");
+  set(weight, 7, own);
+  CHECK(values() == before);
+
+  // Finite weights so large that the layer's sums are not; batch norm's own outputs by its weight.
+  const auto overflow = [&](const std::string& parameter, float value) {
+    const Tensor t = tensor(parameter);
+    const auto kept = t.to_host<float>();
+    Tensor(t).write<float>(std::vector<float>(kept.size(), value));
+    const auto huge = values();
+    const std::string first = first_not_finite(model, images, labels);
+    const auto after = values();
+    Tensor(t).write<float>(kept);
+    CHECK(after == huge);
+    return first;
+  };
+  CHECK(overflow("conv_stem.weight", 3e38f) == "the output of conv_stem");
+  CHECK(overflow("blocks.1.0.bn2.weight", 3e38f) == "the output of blocks.1.0.bn2");
+  CHECK(overflow("classifier.weight", 3e38f) == "the output of classifier");
+  // Running statistics that are no numbers do not matter in training.
+  set(tensor("bn1.running_mean"), 0, bad);
+  CHECK(first_not_finite(model, images, labels) == "");
+  // Logits that are finite, but 6e38 apart.
+  const Tensor classifier = tensor("classifier.weight"), bias = tensor("classifier.bias");
+  Tensor(classifier).fill(0);
+  Tensor(bias).write<float>(std::vector<float>{-3e38f, 3e38f, 0, 0});
+  CHECK(first_not_finite(model, images, labels) == "the loss");
 }
