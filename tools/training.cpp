@@ -204,11 +204,16 @@ void Training::step() {
 
   double loss_sum = 0;
   for (const float loss : scored.losses.to_host<float>()) loss_sum += loss;
-  if (!std::isfinite(loss_sum))
+  if (!std::isfinite(loss_sum)) {
+    // The optimiser has left the weights as they were, so that the pass can be looked at again.
+    const std::string where =
+        models::first_not_finite(model_, batch.images, batch.labels, static_cast<float>(options_.label_smoothing));
     throw std::runtime_error(fmt::format(
-        "the loss became {} in epoch {}, step {} of {} (step {} of the run); {} holds the state before it: "
-        "a smaller --lr may help",
-        loss_sum, state_.epoch + 1, state_.step + 1, steps(), run_step + 1, (folder_ / checkpoint_file).string()));
+        "the loss became {} in epoch {}, step {} of {} (step {} of the run), where {} first held NaN or infinity; {} "
+        "holds the state before it: a smaller --lr may help",
+        loss_sum, state_.epoch + 1, state_.step + 1, steps(), run_step + 1, where.empty() ? "the sum of losses" : where,
+        (folder_ / checkpoint_file).string()));
+  }
   for (const int32_t correct : scored.correct.to_host<int32_t>()) state_.correct += correct;
   state_.loss_sum += loss_sum;
   ++state_.step;

@@ -142,6 +142,7 @@ TEST_CASE("a loss that is no number ends the run with the step, and the last che
   CHECK(result.code == 1);
   CHECK(contains(result.err, "the loss became"));
   CHECK(contains(result.err, "step"));
+  CHECK(contains(result.err, "first held NaN or infinity"));
   CHECK(contains(result.err, folder / "wild/checkpoint.safetensors"));
   // Sound, and of the moment before: it can be resumed (to fail again at the same step).
   const Result again = run({"train", "--resume", folder / "wild"});
