@@ -44,8 +44,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", tools::build::version);
   app.require_subcommand(0, 1);
   std::vector<tools::Command> commands;
-  for (const auto add :
-       {tools::add_train, tools::add_eval, tools::add_predict, tools::add_summary, tools::add_data, tools::add_info})
+  for (const auto add : {tools::add_train, tools::add_eval, tools::add_predict, tools::add_summary, tools::add_data,
+                         tools::add_report, tools::add_info})
     commands.push_back(add(app));
 
   try {

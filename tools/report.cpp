@@ -1,187 +1,586 @@
+// mobilenet report: a run's page made anew, or several runs on one page.
 #include "tools/report.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <memory>
+#include <numeric>
 
 #include "engine/io/file.h"
+#include "tools/chart.h"
 #include "tools/command.h"
+#include "tools/page.h"
 #include "tools/progress.h"
 
 namespace tools {
 namespace {
 
-constexpr const char* style = R"css(
-:root { color-scheme: light dark; --back: #fff; --text: #1c1e21; --faint: #667; --line: #dde; --train: #c2571a; --test: #1f6fb2; }
-@media (prefers-color-scheme: dark) {
-  :root { --back: #16181c; --text: #e6e7ea; --faint: #9aa0aa; --line: #33373f; --train: #f0985f; --test: #6cb4ee; }
-}
-body { background: var(--back); color: var(--text); font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-.sub, figcaption, th, text { color: var(--faint); fill: var(--faint); }
-.facts { display: flex; flex-wrap: wrap; gap: 1rem 2.5rem; margin: 1.5rem 0; }
-.facts b { display: block; font-size: 1.6rem; font-weight: 600; }
-.charts { display: flex; flex-wrap: wrap; gap: 1.5rem; } figure { margin: 0; flex: 1 1 440px; }
-svg { width: 100%; height: auto; } text { font-size: 12px; font-family: inherit; }
-.grid { stroke: var(--line); } .axis { stroke: var(--faint); }
-.train { stroke: var(--train); fill: var(--train); } .test { stroke: var(--test); fill: var(--test); }
-polyline { fill: none !important; stroke-width: 2; } .key { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 1em; }
-.key.train { background: var(--train); } .key.test { background: var(--test); }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; }
-th, td { text-align: right; padding: .15rem .9rem .15rem 0; border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; }
-th { font-weight: 500; } .config { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 1.5rem 3rem; } .config th, .config td, caption { text-align: left; }
-caption { font-weight: 600; padding-bottom: .3rem; }
-)css";
+namespace fs = std::filesystem;
+using nlohmann::json;
 
-std::string escaped(const std::string& text) {
+constexpr size_t most_numbers = 20;   // classes up to which the confusion matrix is a table of numbers
+constexpr size_t most_mistakes = 12;  // of the list of frequent ones
+constexpr const char* none = "–";
+
+std::string percent(double share) { return std::isfinite(share) ? fmt::format("{:.2f} %", 100 * share) : none; }
+
+double share(int64_t part, int64_t of) { return of > 0 ? static_cast<double>(part) / static_cast<double>(of) : NAN; }
+
+double last_of(const std::vector<double>& values) { return values.empty() ? NAN : values.back(); }
+
+std::vector<double> times(std::vector<double> values, double factor) {
+  for (double& v : values) v *= factor;
+  return values;
+}
+
+std::vector<double> val_accuracies(const Metrics& metrics) {
+  const std::vector<double> values = metrics.values("accuracy");
+  return values.empty() ? metrics.values("val_accuracy") : values;
+}
+
+// What the table and the summary of a run say.
+struct Outcome {
+  double best_epoch = 0, val_accuracy = NAN, test_accuracy = NAN, test_loss = NAN;
+  double epochs = 0, seconds = NAN, images_per_second = NAN;
+};
+
+Outcome outcome(const Run& run) {
+  Outcome o;
+  const std::vector<double> epochs = run.metrics.values("epoch"), accuracies = val_accuracies(run.metrics),
+                            seconds = run.metrics.values("seconds");
+  o.epochs = epochs.empty() ? 0 : epochs.back();
+  for (size_t i = 0; i < accuracies.size(); ++i)
+    if (std::isfinite(accuracies[i]) && !(accuracies[i] <= o.val_accuracy))
+      o.val_accuracy = accuracies[i], o.best_epoch = epochs[i];
+  if (!seconds.empty()) o.seconds = std::accumulate(seconds.begin(), seconds.end(), 0.0);
+  o.images_per_second = last_of(run.metrics.values("images_per_second"));
+  if (run.result) {
+    o.best_epoch = run.result->epoch, o.val_accuracy = run.result->val_accuracy;
+    o.test_accuracy = run.result->test_accuracy, o.test_loss = run.result->test_loss;
+  }
+  return o;
+}
+
+std::string number_or_none(double value, int digits) {
+  return std::isfinite(value) ? fmt::format("{:.{}f}", value, digits) : none;
+}
+
+std::string time_or_none(double seconds) { return seconds >= 0 && seconds < 1e12 ? duration(seconds) : none; }
+
+std::string value_text(const json& value) { return value.is_string() ? value.get<std::string>() : to_text(value); }
+
+// A value of config.json, as text; empty where it is not there.
+std::string config_text(const json& config, const char* part, const char* key) {
+  if (!config.contains(part) || !config[part].is_object() || !config[part].contains(key)) return {};
+  return value_text(config[part][key]);
+}
+
+std::string device_text(const json& config) {
+  const std::string type = config_text(config, "device", "type"), name = config_text(config, "device", "name");
+  if (type.empty() || name.empty() || type == name) return type + name;
+  return fmt::format("{} ({})", type, name);
+}
+
+std::string with_commas(const std::string& digits) {
   std::string out;
-  for (const char c : text) {
-    if (c == '&') {
-      out += "&amp;";
-    } else if (c == '<') {
-      out += "&lt;";
-    } else if (c == '>') {
-      out += "&gt;";
-    } else if (c == '"') {
-      out += "&quot;";
-    } else {
-      out += c;
-    }
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) out += ',';
+    out += digits[i];
   }
   return out;
 }
 
-// About five round numbers that span [low, high]: steps of 1, 2 or 5 times a power of ten.
-std::vector<double> ticks(double low, double high) {
-  const double rough = std::max(high - low, 1e-9) / 5, power = std::pow(10, std::floor(std::log10(rough)));
-  const double step = power * (rough / power > 5 ? 10 : rough / power > 2 ? 5 : rough / power > 1 ? 2 : 1);
-  std::vector<double> all;
-  const auto first = static_cast<int64_t>(std::floor(low / step + 1e-6));
-  const auto last = static_cast<int64_t>(std::ceil(high / step - 1e-6));
-  for (int64_t i = first; i <= last; ++i) all.push_back(static_cast<double>(i) * step);
+std::string section(const std::string& title, const std::string& hint, const std::string& body) {
+  return fmt::format("<section><h2>{}</h2>\n{}{}</section>\n", title,
+                     hint.empty() ? "" : fmt::format("<p class=\"hint\">{}</p>\n", hint), body);
+}
+
+// "MobileNetV1, width 0.25, images of 32 × 32, shapes; on cpu (…)"
+std::string subtitle(const json& config) {
+  const auto option = [&](const char* key) { return config_text(config, "options", key); };
+  std::string text = config_text(config, "model", "name");
+  if (text.empty() || text == "mobilenet_v1") text = "MobileNetV1";
+  if (!option("width").empty()) text += ", width " + option("width");
+  if (!option("resolution").empty()) text += fmt::format(", images of {0} × {0}", option("resolution"));
+  const std::string data = config_text(config, "data", "name"), train = config_text(config, "data", "train"),
+                    device = device_text(config);
+  if (!data.empty()) text += fmt::format("; trained on {}", data);
+  if (!train.empty()) text += fmt::format(" ({} images)", with_commas(train));
+  if (!device.empty()) text += fmt::format(", on {}", device);
+  return text;
+}
+
+std::string validation_text(const std::string& validation) {
+  constexpr std::string_view fraction = "fraction ";
+  if (validation == "test") return "the test images themselves";
+  if (validation == "article") return "the first 1,000 test images";
+  if (validation.rfind(fraction, 0) == 0)
+    return fmt::format("a share of {} of the training images, held out", validation.substr(fraction.size()));
+  return validation;
+}
+
+std::string facts(const Run& run, const Outcome& o) {
+  if (run.metrics.rows.empty()) return "<p>No epoch is finished yet.</p>\n";
+  std::string html;
+  const auto fact = [&](const std::string& value, const std::string& what, bool first = false) {
+    html += fmt::format("<div{}><b>{}</b><span>{}</span></div>\n", first ? " class=\"first\"" : "", escaped(value),
+                        escaped(what));
+  };
+  if (run.result) fact(percent(o.test_accuracy), "test accuracy", true);
+  fact(percent(o.val_accuracy), fmt::format("best validation accuracy, epoch {:.0f}", o.best_epoch), !run.result);
+  if (run.result) fact(number_or_none(o.test_loss, 4), "test loss");
+  fact(fmt::format("{:.0f}", o.epochs), o.epochs == 1 ? "epoch" : "epochs");
+  fact(time_or_none(o.seconds), "training time");
+  fact(number_or_none(o.images_per_second, 0), "images/s, last epoch");
+  const std::string parameters = config_text(run.config, "model", "parameters");
+  if (!parameters.empty()) fact(with_commas(parameters), "parameters");
+  html = "<div class=\"facts\">\n" + html + "</div>\n";
+  if (run.result)
+    html += fmt::format(
+        "<p class=\"hint\">The best epoch is that on {}. Its weights are in {}, and the test is theirs.</p>\n",
+        escaped(validation_text(run.result->validation)), weights_file);
+  return html;
+}
+
+std::string charts(const Run& run, double best_epoch) {
+  const Metrics& m = run.metrics;
+  const std::vector<double> epochs = m.values("epoch");
+  std::string html = "<div class=\"charts\">\n";
+  html += line_chart({"Loss",
+                      "",
+                      {{"validation", epochs, m.values("val_loss")}, {"training", epochs, m.values("train_loss")}},
+                      false,
+                      best_epoch});
+  html += line_chart({"Accuracy, %",
+                      " %",
+                      {{"validation", epochs, times(val_accuracies(m), 100)},
+                       {"training", epochs, times(m.values("train_accuracy"), 100)}},
+                      false,
+                      best_epoch});
+  html += line_chart({"Learning rate", "", {{"learning rate", epochs, m.values("lr")}}, true, 0});
+  html += line_chart({"Images/s", "", {{"images/s", epochs, m.values("images_per_second")}}, true, 0});
+  if (const std::vector<double> wait = m.values("data_wait"); !wait.empty())
+    html += line_chart({"Time waiting for data, %", " %", {{"waiting", epochs, times(wait, 100)}}, true, 0});
+  html += "</div>\n";
+  return section(
+      "Curves",
+      best_epoch > 0
+          ? fmt::format(
+                "The dotted line is the best epoch, {:.0f}. Point at a curve for its values, or use the arrow keys.",
+                best_epoch)
+          : "",
+      html);
+}
+
+std::string confusion_table(const RunResult& r) {
+  std::string html = "<div class=\"scroll\" tabindex=\"0\"><table class=\"confusion\"><thead><tr><th></th>";
+  for (const std::string& name : r.classes)
+    html += fmt::format("<th scope=\"col\"><span>{}</span></th>", escaped(name));
+  html += "</tr></thead>\n<tbody>";
+  for (size_t i = 0; i < r.classes.size(); ++i) {
+    html += fmt::format("<tr><th scope=\"row\">{}</th>", escaped(r.classes[i]));
+    const int64_t all = std::accumulate(r.confusion[i].begin(), r.confusion[i].end(), int64_t{0});
+    for (size_t j = 0; j < r.classes.size(); ++j) {
+      const int64_t n = r.confusion[i][j];
+      const double part = n > 0 ? share(n, all) : 0, shade = std::sqrt(part);
+      const std::string kind = i == j ? "diagonal" : n == 0 ? "none" : "";
+      html += fmt::format(
+          "<td class=\"{}{}\" style=\"--v:{:.2f}\" title=\"{} of {} images of {} taken for {} ({:.1f} %)\">{}</td>",
+          kind, shade > 0.7 ? " full" : "", shade, n, all, escaped(r.classes[i]), escaped(r.classes[j]), 100 * part, n);
+    }
+    html += "</tr>\n";
+  }
+  return html + "</tbody></table></div>\n";
+}
+
+// Many classes: shades only, and the numbers under the pointer. One path a shade keeps 10,000 cells small.
+std::string confusion_heat(const RunResult& r) {
+  constexpr int size = 8, left = 92, top = 80, shades = 8, longest_name = 16;
+  const size_t n = r.classes.size(), side = n * size;
+  std::map<std::pair<bool, int>, std::string> paths;  // (right?, shade) → cells
+  std::string labels;
+  for (size_t i = 0; i < n; ++i) {
+    const int64_t all = std::accumulate(r.confusion[i].begin(), r.confusion[i].end(), int64_t{0});
+    for (size_t j = 0; j < n; ++j) {
+      if (r.confusion[i][j] == 0) continue;
+      const int shade =
+          std::clamp(static_cast<int>(std::ceil(std::sqrt(share(r.confusion[i][j], all)) * shades)), 1, shades);
+      paths[{i == j, shade}] += fmt::format("M{} {}h{}v{}h-{}z", left + j * size, top + i * size, size, size, size);
+    }
+    std::string name = r.classes[i];
+    if (name.size() > longest_name) {
+      size_t end = longest_name - 1;
+      while (end > 0 && (static_cast<unsigned char>(name[end]) & 0xC0) == 0x80) --end;  // not within a letter
+      name = name.substr(0, end) + "…";
+    }
+    const size_t middle = i * size + size - 2;
+    labels += fmt::format(
+        "<text x=\"{0}\" y=\"{1}\" text-anchor=\"end\">{2}</text><text transform=\"translate({3} "
+        "{4})rotate(-90)\">{2}</text>\n",
+        left - 4, top + middle, escaped(name), left + middle, top - 4);
+  }
+  std::string cells;
+  for (const auto& [kind, path] : paths)
+    cells += fmt::format("<path class=\"{}\" opacity=\"{:.3f}\" d=\"{}\"/>\n", kind.first ? "r" : "w",
+                         static_cast<double>(kind.second) / shades, path);
+  const json data = {{"names", r.classes}, {"counts", r.confusion}, {"left", left}, {"top", top}, {"size", size}};
+  return fmt::format(
+      "<div class=\"heat scroll\"><div class=\"plot\" data-confusion=\"{0}\"><svg viewBox=\"0 0 {1} {2}\" "
+      "tabindex=\"0\" "
+      "role=\"img\" aria-label=\"confusion matrix; arrow keys show the numbers\">\n<rect class=\"field\" x=\"{3}\" "
+      "y=\"{4}\" width=\"{5}\" height=\"{5}\"/>\n{6}{7}<rect class=\"cell\" width=\"{8}\" height=\"{8}\"/></svg>"
+      "<div class=\"tip\" role=\"status\"></div></div></div>\n",
+      escaped(to_text(data)), left + side + 4, top + side + 4, left, top, side, cells, labels, size);
+}
+
+std::string mistakes(const RunResult& r) {
+  struct Pair {
+    int64_t images, of;
+    size_t truth, predicted;
+  };
+  std::vector<Pair> pairs;
+  for (size_t i = 0; i < r.classes.size(); ++i) {
+    const int64_t all = std::accumulate(r.confusion[i].begin(), r.confusion[i].end(), int64_t{0});
+    for (size_t j = 0; j < r.classes.size(); ++j)
+      if (i != j && r.confusion[i][j] > 0) pairs.push_back({r.confusion[i][j], all, i, j});
+  }
+  if (pairs.empty()) return {};
+  std::stable_sort(pairs.begin(), pairs.end(), [](const Pair& a, const Pair& b) { return a.images > b.images; });
+  pairs.resize(std::min(pairs.size(), most_mistakes));
+  std::string html =
+      "<h3>Most frequent mistakes</h3>\n<div class=\"scroll\"><table><thead><tr><th>true class</th><th>taken for</th>"
+      "<th>images</th><th>of the class</th></tr></thead><tbody>\n";
+  for (const Pair& p : pairs)
+    html += fmt::format(
+        "<tr><td style=\"text-align:left\">{}</td><td style=\"text-align:left\">{}</td><td>{}</td><td>{:.1f} "
+        "%</td></tr>\n",
+        escaped(r.classes[p.truth]), escaped(r.classes[p.predicted]), p.images, 100 * share(p.images, p.of));
+  return html + "</tbody></table></div>\n";
+}
+
+std::string confusion(const RunResult& r) {
+  const bool table = r.classes.size() <= most_numbers;
+  return section("Confusion matrix",
+                 "Rows: the true class. Columns: the predicted one. Right ones lie on the diagonal; the darker, the "
+                 "larger the share "
+                 "of the row (shaded by its square root, so that rare mistakes show)." +
+                     std::string(table ? "" : " Point at a cell for its numbers, or use the arrow keys."),
+                 (table ? confusion_table(r) : confusion_heat(r)) + mistakes(r));
+}
+
+std::string class_accuracies(const RunResult& r) {
+  struct Class {
+    size_t label;
+    int64_t correct, images;
+  };
+  std::vector<Class> classes;
+  for (size_t i = 0; i < r.classes.size(); ++i)
+    classes.push_back(
+        {i, r.confusion[i][i], std::accumulate(r.confusion[i].begin(), r.confusion[i].end(), int64_t{0})});
+  std::stable_sort(classes.begin(), classes.end(), [](const Class& a, const Class& b) {
+    return static_cast<double>(a.correct) * std::max<double>(static_cast<double>(b.images), 1) >
+           static_cast<double>(b.correct) * std::max<double>(static_cast<double>(a.images), 1);
+  });
+  std::string html = "<div class=\"classes\">\n";
+  for (const Class& c : classes) {
+    const double accuracy = c.images > 0 ? share(c.correct, c.images) : 0;
+    html += fmt::format(
+        "<div title=\"{0}: {1} of {2} images\"><span>{0}</span><span class=\"meter\"><i "
+        "style=\"width:{3:.1f}%\"></i></span><span>{4}</span></div>\n",
+        escaped(r.classes[c.label]), c.correct, c.images, 100 * accuracy,
+        c.images > 0 ? fmt::format("{:.1f} %", 100 * accuracy) : none);
+  }
+  return section("Accuracy of each class",
+                 "The share of the class's test images that were recognised, the highest first.", html + "</div>\n");
+}
+
+std::string examples(const RunResult& r) {
+  std::string html = "<div class=\"examples\">\n";
+  size_t right = 0;
+  for (const RunResult::Example& e : r.examples) {
+    const bool is_right = e.label == e.predicted;
+    right += is_right;
+    const std::string truth = escaped(r.classes[e.label]), predicted = escaped(r.classes[e.predicted]);
+    html += fmt::format(
+        "<figure{0}><img src=\"{1}\" alt=\"test image {2}\" title=\"test image {2}: {3}, predicted {4} with {5:.2f} "
+        "%\">"
+        "<div><span class=\"sign\">{6}</span><b>{4}</b> {5:.0f} %</div><div class=\"sub\">{7}</div></figure>\n",
+        is_right ? "" : " class=\"wrong\"", e.image, e.index, truth, predicted, 100 * e.probability,
+        is_right ? "✓" : "✗", is_right ? std::string("&nbsp;") : "is: " + truth);
+  }
+  return section("Test images",
+                 fmt::format("What the network says, with its probability: {} of these {} are right (✓). A wrong one "
+                             "has a cross (✗), a dashed frame and the true "
+                             "class below.",
+                             right, r.examples.size()),
+                 html + "</div>\n");
+}
+
+std::string filters(const std::vector<float>& stem) {
+  constexpr size_t size = 27;  // 3 channels of 3 × 3
+  std::string html = "<div class=\"filters\">\n";
+  for (size_t i = 0; (i + 1) * size <= stem.size(); ++i) {
+    const float* w = &stem[i * size];
+    float most = 0;
+    for (size_t k = 0; k < size; ++k)
+      if (std::isfinite(w[k])) most = std::max(most, std::abs(w[k]));
+    html += fmt::format(
+        "<svg viewBox=\"0 0 3 3\" role=\"img\" shape-rendering=\"crispEdges\"><title>filter {}, largest weight "
+        "{:.3g}</title>",
+        i, most);
+    for (int p = 0; p < 9; ++p) {
+      int colour[3];
+      for (int c = 0; c < 3; ++c) {
+        const float v = most > 0 && std::isfinite(w[c * 9 + p]) ? w[c * 9 + p] / most : 0;
+        colour[c] = static_cast<int>(std::lround(127.5f + 127.5f * v));
+      }
+      html += fmt::format("<path fill=\"#{:02x}{:02x}{:02x}\" d=\"M{} {}h1v1h-1z\"/>", colour[0], colour[1], colour[2],
+                          p % 3, p / 3);
+    }
+    html += "</svg>\n";
+  }
+  return section("First-layer filters",
+                 "The 3 × 3 filters of the first convolution, red, green and blue as its three inputs. Grey is 0; "
+                 "brighter is positive, darker "
+                 "negative; each is scaled by its largest weight.",
+                 html + "</div>\n");
+}
+
+std::string epochs_table(const Metrics& m, double best_epoch) {
+  struct Column {
+    const char *title, *format;  // of the value times `scale`
+    double scale;
+  };
+  static const std::map<std::string, Column> known = {{"epoch", {"epoch", "{:.0f}", 1}},
+                                                      {"train_loss", {"training loss", "{:.4f}", 1}},
+                                                      {"train_accuracy", {"training accuracy", "{:.2f} %", 100}},
+                                                      {"val_loss", {"validation loss", "{:.4f}", 1}},
+                                                      {"accuracy", {"validation accuracy", "{:.2f} %", 100}},
+                                                      {"val_accuracy", {"validation accuracy", "{:.2f} %", 100}},
+                                                      {"lr", {"learning rate", "{:.3g}", 1}},
+                                                      {"images_per_second", {"images/s", "{:.0f}", 1}},
+                                                      {"data_wait", {"waiting for data", "{:.1f} %", 100}},
+                                                      {"seconds", {"seconds", "{:.1f}", 1}}};
+  std::vector<Column> columns;
+  std::string html = "<div class=\"scroll\" tabindex=\"0\"><table><thead><tr>";
+  size_t epoch_column = 0;
+  for (size_t j = 0; j < m.columns.size(); ++j) {
+    const auto found = known.find(m.columns[j]);
+    columns.push_back(found != known.end() ? found->second : Column{nullptr, "{:.6g}", 1});
+    html += fmt::format("<th scope=\"col\">{}</th>",
+                        escaped(columns.back().title != nullptr ? columns.back().title : m.columns[j]));
+    if (m.columns[j] == "epoch") epoch_column = j;
+  }
+  html += "</tr></thead>\n<tbody>";
+  for (const std::vector<double>& row : m.rows) {
+    html += row[epoch_column] == best_epoch ? "<tr class=\"is-best\">" : "<tr>";
+    for (size_t j = 0; j < row.size(); ++j)
+      html += fmt::format("<td>{}</td>", std::isfinite(row[j])
+                                             ? fmt::format(fmt::runtime(columns[j].format), row[j] * columns[j].scale)
+                                             : none);
+    html += "</tr>\n";
+  }
+  return section(
+      "Epochs", "",
+      fmt::format("<details{}><summary>All {} epochs; the best in bold</summary>\n{}</tbody></table></div></details>\n",
+                  m.rows.size() <= 30 ? " open" : "", m.rows.size(), html));
+}
+
+std::string config_tables(const json& config) {
+  std::string tables;
+  for (const auto& [name, part] : config.items()) {
+    std::string rows;
+    if (part.is_object()) {
+      for (const auto& [key, value] : part.items()) {
+        const std::string text = value_text(value);
+        rows += fmt::format("<tr><th scope=\"row\">{}</th><td>{}</td></tr>\n", escaped(key),
+                            text.empty() ? none : escaped(text));
+      }
+    } else {
+      rows = fmt::format("<tr><td>{}</td></tr>\n", escaped(value_text(part)));
+    }
+    tables += fmt::format("<table class=\"left\"><caption>{}</caption>\n{}</table>\n", escaped(name), rows);
+  }
+  return section("Configuration", "", "<div class=\"config\">" + tables + "</div>\n");
+}
+
+std::string header(const std::string& title, const std::string& sub) {
+  return fmt::format("<header><h1>{}</h1>\n<p class=\"sub\">{}</p></header>\n", escaped(title), escaped(sub));
+}
+
+std::string footer() {
+  return "<footer>Made by mobilenet.cu from the files of the run; it needs no network.</footer>\n";
+}
+
+// config.json's values by their paths: "options.lr" → "0.001".
+std::map<std::string, std::string> flat(const json& config) {
+  std::map<std::string, std::string> all;
+  for (const auto& [name, part] : config.items()) {
+    if (!part.is_object()) {
+      all[name] = value_text(part);
+      continue;
+    }
+    for (const auto& [key, value] : part.items()) {
+      std::string path = name;
+      path += '.';
+      path += key;
+      all[path] = value_text(value);
+    }
+  }
   return all;
 }
 
-struct Series {
-  const char* name;  // its class in the style, too
-  double EpochResult::*value;
+std::string head_row(const std::string& first, const std::vector<Run>& runs) {
+  std::string html = fmt::format("<thead><tr><th>{}</th>", first);
+  for (const Run& run : runs) html += fmt::format("<th scope=\"col\">{}</th>", escaped(run.name));
+  return html + "</tr></thead>\n";
+}
+
+std::string differing_options(const std::vector<Run>& runs) {
+  std::vector<std::map<std::string, std::string>> configs;
+  std::map<std::string, int> keys;
+  for (const Run& run : runs) {
+    configs.push_back(flat(run.config));
+    for (const auto& [key, value] : configs.back()) ++keys[key];
+  }
+  std::string rows;
+  for (const auto& [key, count] : keys) {
+    bool same = count == static_cast<int>(runs.size());
+    for (const auto& config : configs) same = same && config.at(key) == configs[0].at(key);
+    if (same) continue;
+    rows += fmt::format("<tr><th scope=\"row\">{}</th>", escaped(key));
+    for (const auto& config : configs) {
+      const auto found = config.find(key);
+      rows +=
+          fmt::format("<td>{}</td>", found == config.end() || found->second.empty() ? none : escaped(found->second));
+    }
+    rows += "</tr>\n";
+  }
+  if (rows.empty()) return section("What differs", "", "<p>Nothing: the configurations are the same.</p>\n");
+  return section("What differs", "Of the configurations, what is not the same in all runs.",
+                 "<div class=\"scroll\" tabindex=\"0\"><table class=\"left\">" + head_row("", runs) + "<tbody>" + rows +
+                     "</tbody></table></div>\n");
+}
+
+std::string results_table(const std::vector<Run>& runs) {
+  std::string html =
+      "<div class=\"scroll\" tabindex=\"0\"><table><thead><tr><th>run</th><th>test accuracy</th><th>test "
+      "loss</th><th>best validation accuracy</th>"
+      "<th>in "
+      "epoch</th><th>epochs</th><th>time</th><th>images/s</th><th>parameters</th><th>device</th></tr></thead>\n<tbody>";
+  double best = -1;
+  for (const Run& run : runs)
+    if (const double accuracy = outcome(run).test_accuracy; accuracy > best) best = accuracy;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const Outcome o = outcome(runs[i]);
+    const std::string parameters = config_text(runs[i].config, "model", "parameters"),
+                      device = device_text(runs[i].config);
+    html += fmt::format(
+        "<tr{}><th scope=\"row\" class=\"s{}\"><svg class=\"sample\" viewBox=\"0 0 30 10\" aria-hidden=\"true\"><path "
+        "class=\"curve\" d=\"M2 "
+        "5H28\"/></svg>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.0f}</td><td>{}</td><td>{}</td><td>{}</"
+        "td><td>{}</td></tr>\n",
+        o.test_accuracy == best ? " class=\"is-best\"" : "", i % 8, escaped(runs[i].name), percent(o.test_accuracy),
+        number_or_none(o.test_loss, 4), percent(o.val_accuracy),
+        o.best_epoch > 0 ? fmt::format("{:.0f}", o.best_epoch) : none, o.epochs, time_or_none(o.seconds),
+        number_or_none(o.images_per_second, 0), parameters.empty() ? none : escaped(with_commas(parameters)),
+        device.empty() ? none : escaped(device));
+  }
+  return section("Results", best >= 0 ? "The best test accuracy in bold." : "", html + "</tbody></table></div>\n");
+}
+
+std::string overlaid_charts(const std::vector<Run>& runs) {
+  struct Kind {
+    const char *title, *unit, *column;
+    double scale;
+    bool from_zero;
+  };
+  constexpr Kind kinds[] = {{"Validation accuracy, %", " %", "accuracy", 100, false},
+                            {"Validation loss", "", "val_loss", 1, false},
+                            {"Training accuracy, %", " %", "train_accuracy", 100, false},
+                            {"Training loss", "", "train_loss", 1, false},
+                            {"Learning rate", "", "lr", 1, true},
+                            {"Images/s", "", "images_per_second", 1, true}};
+  std::string html = "<div class=\"charts\">\n";
+  for (const Kind& kind : kinds) {
+    Chart chart{kind.title, kind.unit, {}, kind.from_zero, 0};
+    for (const Run& run : runs) {
+      const std::string column = kind.column;
+      chart.curves.push_back(
+          {run.name, run.metrics.values("epoch"),
+           times(column == "accuracy" ? val_accuracies(run.metrics) : run.metrics.values(column), kind.scale)});
+    }
+    html += line_chart(chart);
+  }
+  return section("Curves", "Point at a curve for its values, or use the arrow keys.", html + "</div>\n");
+}
+
+struct Options {
+  std::vector<std::string> folders;
+  std::string out;
 };
 
-// A chart of both series over the epochs; `scale` multiplies the values (100 for percent).
-std::string chart(const std::string& title, const std::vector<EpochResult>& history, const Series (&series)[2],
-                  double scale, const char* unit) {
-  constexpr double width = 520, height = 300, left = 46, right = 14, top = 12, bottom = 34;
-  double low = INFINITY, high = -INFINITY;
-  for (const EpochResult& r : history)
-    for (const Series& s : series)
-      if (const double y = r.*s.value * scale; std::isfinite(y)) low = std::min(low, y), high = std::max(high, y);
-  if (low > high) low = 0, high = 1;
-  const std::vector<double> y_ticks = ticks(low, high);
-  low = std::min(low, y_ticks.front()), high = std::max(high, y_ticks.back());
-  const double last_epoch = std::max(history.empty() ? 1 : history.back().epoch, 2);
-  const auto x_of = [&](double epoch) { return left + (epoch - 1) / (last_epoch - 1) * (width - left - right); };
-  const auto y_of = [&](double y) { return top + (high - y) / std::max(high - low, 1e-12) * (height - top - bottom); };
-
-  std::string svg = fmt::format("<figure><figcaption>{}", title);
-  for (const Series& s : series) svg += fmt::format("<span class=\"key {0}\"></span>{0}", s.name);
-  svg += fmt::format("</figcaption>\n<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{} by epoch\">\n", width,
-                     height, title);
-  for (const double y : y_ticks)
-    svg += fmt::format(
-        "<line class=\"grid\" x1=\"{0}\" x2=\"{1}\" y1=\"{2:.1f}\" y2=\"{2:.1f}\"/>"
-        "<text x=\"{3}\" y=\"{4:.1f}\" text-anchor=\"end\">{5:.4g}</text>\n",
-        left, width - right, y_of(y), left - 6, y_of(y) + 4, y);
-  for (const double epoch : ticks(1, last_epoch)) {
-    if (epoch < 1 || epoch > last_epoch || epoch != std::floor(epoch)) continue;
-    svg += fmt::format("<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n", x_of(epoch),
-                       height - bottom + 16, epoch);
+int report(const Options& o) {
+  if (o.folders.size() == 1) {
+    const fs::path out = o.out.empty() ? fs::path(o.folders[0]) / report_file : fs::path(o.out);
+    engine::io::write_file(out, report_html(read_run(o.folders[0])));
+    print_message(fmt::format("wrote {}", out.string()));
+    return 0;
   }
-  svg += fmt::format(
-      "<path class=\"axis\" fill=\"none\" d=\"M{0} {1}V{2}H{3}\"/>"
-      "<text x=\"{4}\" y=\"{5}\" text-anchor=\"middle\">epoch</text>\n",
-      left, top, height - bottom, width - right, (left + width - right) / 2, height - 4);
-  for (const Series& s : series) {
-    std::string points, dots;
-    for (const EpochResult& r : history) {
-      const double y = r.*s.value * scale;
-      if (!std::isfinite(y)) continue;
-      points += fmt::format("{:.1f},{:.1f} ", x_of(r.epoch), y_of(y));
-      dots += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\"><title>epoch {}, {}: {:.4g}{}</title></circle>",
-                          x_of(r.epoch), y_of(y), r.epoch, s.name, y, unit);
-    }
-    svg += fmt::format("<g class=\"{}\"><polyline points=\"{}\"/>{}</g>\n", s.name, points, dots);
-  }
-  return svg + "</svg></figure>\n";
-}
-
-std::string epochs_table(const std::vector<EpochResult>& history) {
-  std::string rows;
-  for (const EpochResult& r : history)
-    rows += fmt::format("<tr><td>{}<td>{:.4f}<td>{:.2f} %<td>{:.4f}<td>{:.2f} %<td>{:.3g}<td>{:.0f}<td>{}</tr>\n",
-                        r.epoch, r.train_loss, 100 * r.train_accuracy, r.val_loss, 100 * r.accuracy, r.lr,
-                        r.images_per_second, duration(r.seconds));
-  return "<div class=\"scroll\"><table><tr><th>epoch<th>train loss<th>train accuracy<th>test loss<th>test accuracy"
-         "<th>learning rate<th>images/s<th>time</tr>\n" +
-         rows + "</table></div>\n";
-}
-
-std::string value_text(const nlohmann::json& value) {
-  return value.is_string() ? value.get<std::string>() : to_text(value);
-}
-
-std::string config_tables(const nlohmann::json& config) {
-  std::string tables;
-  for (const auto& [name, part] : config.items()) {
-    if (!part.is_object()) continue;
-    tables += fmt::format("<table><caption>{}</caption>\n", escaped(name));
-    for (const auto& [key, value] : part.items())
-      tables += fmt::format("<tr><th>{}<td>{}</tr>\n", escaped(key), escaped(value_text(value)));
-    tables += "</table>\n";
-  }
-  return "<div class=\"config\">" + tables + "</div>\n";
-}
-
-std::string facts(const std::vector<EpochResult>& history) {
-  if (history.empty()) return "<p class=\"sub\">No epoch is finished yet.</p>\n";
-  const auto best = std::max_element(history.begin(), history.end(),
-                                     [](const auto& a, const auto& b) { return a.accuracy < b.accuracy; });
-  double seconds = 0;
-  for (const EpochResult& r : history) seconds += r.seconds;
-  const auto fact = [](const std::string& value, const std::string& what) {
-    return fmt::format("<div><b>{}</b><span class=\"sub\">{}</span></div>\n", value, what);
-  };
-  return "<div class=\"facts\">\n" +
-         fact(fmt::format("{:.2f} %", 100 * best->accuracy), fmt::format("best test accuracy, epoch {}", best->epoch)) +
-         fact(fmt::format("{:.2f} %", 100 * history.back().accuracy), "last test accuracy") +
-         fact(std::to_string(history.size()), "epochs") + fact(duration(seconds), "time") +
-         fact(fmt::format("{:.0f}", history.back().images_per_second), "images/s, last epoch") + "</div>\n";
+  std::vector<Run> runs;
+  for (const std::string& folder : o.folders) runs.push_back(read_run(folder));
+  // Folders of one name in different places: then the paths tell which is which.
+  for (size_t i = 0; i < runs.size(); ++i)
+    for (size_t j = 0; j < runs.size(); ++j)
+      if (i != j && fs::absolute(o.folders[i] + "/").lexically_normal().parent_path().filename() ==
+                        fs::absolute(o.folders[j] + "/").lexically_normal().parent_path().filename())
+        runs[i].name = o.folders[i];
+  const std::string out = o.out.empty() ? "comparison.html" : o.out;
+  engine::io::write_file(out, comparison_html(runs));
+  print_message(fmt::format("wrote {}", out));
+  return 0;
 }
 
 }  // namespace
 
-std::string report_html(const std::string& title, const nlohmann::json& config,
-                        const std::vector<EpochResult>& history) {
-  const Series loss[] = {{"train", &EpochResult::train_loss}, {"test", &EpochResult::val_loss}};
-  const Series accuracy[] = {{"train", &EpochResult::train_accuracy}, {"test", &EpochResult::accuracy}};
-  return "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-         "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>" +
-         escaped(title) + "</title>\n<style>" + style + "</style></head><body>\n<h1>" + escaped(title) +
-         "</h1>\n<p class=\"sub\">MobileNetV1, trained by mobilenet.cu</p>\n" + facts(history) +
-         "<div class=\"charts\">\n" + chart("loss", history, loss, 1, "") +
-         chart("accuracy, %", history, accuracy, 100, " %") + "</div>\n<h2>Epochs</h2>\n" + epochs_table(history) +
-         "<h2>Configuration</h2>\n" + config_tables(config) + "</body></html>\n";
+std::string report_html(const Run& run) {
+  const Outcome o = outcome(run);
+  std::string body = header(run.name, subtitle(run.config)) + facts(run, o);
+  if (!run.metrics.rows.empty()) body += charts(run, o.best_epoch);
+  if (run.result) {
+    body += confusion(*run.result) + class_accuracies(*run.result);
+    if (!run.result->examples.empty()) body += examples(*run.result);
+  }
+  if (!run.stem.empty()) body += filters(run.stem);
+  if (!run.metrics.rows.empty()) body += epochs_table(run.metrics, o.best_epoch);
+  return page(run.name, body + config_tables(run.config) + footer());
 }
 
-void write_report(const std::filesystem::path& folder) {
-  const Run run = read_run(folder);
-  std::vector<EpochResult> history;
-  for (const std::vector<double>& row : run.metrics.rows) {
-    nlohmann::json json;
-    for (size_t i = 0; i < row.size(); ++i) json[run.metrics.columns[i]] = row[i];
-    history.push_back(epoch_result(json));
-  }
-  engine::io::write_file(folder / report_file, report_html(run.name, run.config, history));
+std::string comparison_html(const std::vector<Run>& runs) {
+  std::string title;
+  for (const Run& run : runs) title += (title.empty() ? "" : ", ") + run.name;
+  return page(title, header(fmt::format("{} runs compared", runs.size()), title) + results_table(runs) +
+                         overlaid_charts(runs) + differing_options(runs) + footer());
+}
+
+void write_report(const fs::path& folder) {
+  engine::io::write_file(folder / report_file, report_html(read_run(folder)));
+}
+
+std::string report_html(const std::string& title, const json& config, const std::vector<EpochResult>& history) {
+  return report_html(Run{title, config, parse_metrics(metrics_csv(history), title), {}, {}});
+}
+
+Command add_report(CLI::App& program) {
+  CLI::App* app =
+      program.add_subcommand("report", "Make a run's report.html anew, or compare several runs on one page");
+  const auto o = std::make_shared<Options>();
+  app->add_option("DIR", o->folders, "folders of runs: one makes its report.html anew, more are compared")->required();
+  app->add_option("--out", o->out, "the page to write; left out: DIR/report.html, for several runs comparison.html");
+  return {app, [o] { return report(*o); }};
 }
 
 }  // namespace tools

@@ -1,7 +1,7 @@
-// A run as a page for the browser.
+// Runs as pages for the browser, made from their folders' files alone.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -9,12 +9,18 @@
 
 namespace tools {
 
-// One self-contained HTML page that needs no network: curves of loss and accuracy, a table of the epochs, and `config`
-// (config.json's object: a table for each of its objects). Light or dark as the reader's system is.
-std::string report_html(const std::string& title, const nlohmann::json& config,
-                        const std::vector<EpochResult>& history);
+// One run: summary, curves, confusion matrix, accuracy of each class, test images with what was predicted, the first
+// layer's filters, all epochs, the configuration. What the run does not have yet is left out.
+std::string report_html(const Run&);
+
+// Several runs on one page: a table of their results, their curves over each other, and the options that differ.
+std::string comparison_html(const std::vector<Run>&);
 
 // Makes the folder's report.html anew from its other files. Throws as read_run does.
 void write_report(const std::filesystem::path& folder);
+
+// The page of a run that is known already, without the files.
+std::string report_html(const std::string& title, const nlohmann::json& config,
+                        const std::vector<EpochResult>& history);
 
 }  // namespace tools
