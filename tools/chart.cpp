@@ -20,9 +20,10 @@ constexpr size_t most_dots = 30;      // up to which each point has a dot
 
 // Enough digits to tell neighbours that are `step` apart.
 std::string tick_text(double value, double step) {
+  if (std::abs(value) < step / 2) return "0";
   if (step < 1e-5 || std::abs(value) >= 1e7) return fmt::format("{:.3g}", value);
   const int digits = std::max(0, static_cast<int>(std::ceil(-std::log10(step) - 1e-9)));
-  return fmt::format("{:.{}f}", std::abs(value) < step / 2 ? 0.0 : value, digits);
+  return fmt::format("{:.{}f}", value, digits);
 }
 
 std::string value_text(double value, const std::string& unit) {

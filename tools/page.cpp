@@ -28,13 +28,13 @@ h1 { font-size: 1.75rem; line-height: 1.2; margin: 0; letter-spacing: -.01em; }
 h2 { font-size: 1.2rem; margin: 2.8rem 0 .6rem; padding-top: .9rem; border-top: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
 p { margin: .3rem 0 .8rem; } .sub, .hint, figcaption, th, caption small { color: var(--faint); } .hint { font-size: .87rem; }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(132px, 1fr)); gap: 10px; margin: 1.4rem 0; }
+.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 10px; margin: 1.4rem 0; }
 .facts > div { background: var(--card); border-radius: 8px; padding: .7rem .9rem; min-width: 0; }
-.facts b { display: block; font-size: 1.35rem; font-weight: 650; line-height: 1.25; font-variant-numeric: tabular-nums; }
+.facts b { display: block; white-space: nowrap; font-size: 1.3rem; font-weight: 650; line-height: 1.25; font-variant-numeric: tabular-nums; }
 .facts span { color: var(--faint); font-size: .87rem; line-height: 1.35; display: block; }
 .facts .first b { color: var(--c0); }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 1.6rem 2rem; }
-figure { margin: 0; min-width: 0; } figcaption { display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; align-items: baseline; }
+figure { margin: 0; min-width: 0; } .charts figure { display: flex; flex-direction: column; justify-content: space-between; } figcaption { display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; align-items: baseline; }
 figcaption b { color: var(--text); font-weight: 600; } .key { white-space: nowrap; max-width: 100%; overflow: hidden; text-overflow: ellipsis; }
 svg.sample { width: 30px; height: 10px; margin-right: .4em; vertical-align: middle; }
 .plot { position: relative; } .plot svg { display: block; width: 100%; height: auto; touch-action: pan-y; }
@@ -54,9 +54,9 @@ svg text { font-size: 11px; font-family: inherit; fill: var(--faint); font-varia
 .on .tip { visibility: visible; }
 .scroll { overflow-x: auto; padding-bottom: 4px; } .scroll:focus-visible { outline: 2px solid var(--c0); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; } th { font-weight: 500; }
-th, td { text-align: right; padding: .22rem 1rem .22rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-thead th { vertical-align: bottom; } tr.is-best td, tr.is-best th { font-weight: 700; color: var(--text); }
-th:first-child, .left td, .left th, caption { text-align: left; } caption { font-weight: 600; padding-bottom: .3rem; } .left td { overflow-wrap: anywhere; }
+th, td { text-align: right; padding: .22rem 1rem .22rem 0; border-bottom: 1px solid var(--line); vertical-align: top; white-space: nowrap; }
+thead th { white-space: normal; } thead th { vertical-align: bottom; } tr.is-best td, tr.is-best th { font-weight: 700; color: var(--text); }
+th:first-child, .left td, .left th, caption { text-align: left; } caption { font-weight: 600; padding-bottom: .3rem; } .left td { overflow-wrap: anywhere; white-space: normal; }
 .config { columns: 340px 3; column-gap: 2.5rem; } .config table { width: 100%; break-inside: avoid; margin-bottom: 1.4rem; } .config th { width: 45%; }
 details > summary { cursor: pointer; color: var(--faint); margin-bottom: .5rem; }
 table.confusion { border-collapse: separate; border-spacing: 2px; font-size: .87rem; }
@@ -67,13 +67,14 @@ table.confusion { border-collapse: separate; border-spacing: 2px; font-size: .87
 .confusion td.none { color: var(--faint); background: var(--card); font-weight: 400; }
 .heat .plot { min-width: 700px; max-width: 1000px; } .heat svg text { font-size: 7.4px; } .heat .r { fill: rgb(var(--right)); } .heat .w { fill: rgb(var(--wrong)); }
 .heat .field { fill: var(--card); } .heat .cell { fill: none; stroke: var(--text); visibility: hidden; } .heat .on .cell { visibility: visible; }
+.side { display: flex; flex-wrap: wrap; gap: .5rem 3rem; align-items: flex-start; } .side > * { min-width: 0; max-width: 100%; } .side h3 { margin-top: .2rem; }
 .classes { columns: 330px 3; column-gap: 2.2rem; } .classes > div { break-inside: avoid; display: grid; grid-template-columns: 7.2rem 1fr 4.1rem; gap: .7rem; align-items: center; font-size: .92rem; line-height: 1.75; }
 .classes span:first-child { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; } .classes span:last-child { text-align: right; font-variant-numeric: tabular-nums; }
 .meter { background: var(--card); border-radius: 3px; height: .72rem; overflow: hidden; } .meter i { display: block; height: 100%; background: var(--c0); border-radius: 3px; }
 .examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: 14px 12px; }
 .examples figure { font-size: .82rem; line-height: 1.35; break-inside: avoid; } .examples img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; image-rendering: pixelated;
   background: var(--card); border: 3px solid rgb(var(--right)); border-radius: 5px; margin-bottom: .25rem; }
-.examples figure div { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; } .examples b { font-weight: 650; } .examples .wrong img { border: 3px dashed rgb(var(--wrong)); }
+.examples figure div { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; font-variant-numeric: tabular-nums; } .examples b { font-weight: 650; } .examples .wrong img { border: 3px dashed rgb(var(--wrong)); }
 .sign { display: inline-block; font-weight: 700; color: rgb(var(--right)); width: 1.1em; } .wrong .sign { color: rgb(var(--wrong)); }
 .filters { display: grid; grid-template-columns: repeat(auto-fill, minmax(52px, 1fr)); gap: 8px; } .filters svg { display: block; width: 100%; border-radius: 4px; }
 footer { margin-top: 3rem; color: var(--faint); font-size: .85rem; border-top: 1px solid var(--line); padding-top: .7rem; }

@@ -251,14 +251,15 @@ std::string mistakes(const RunResult& r) {
   std::stable_sort(pairs.begin(), pairs.end(), [](const Pair& a, const Pair& b) { return a.images > b.images; });
   pairs.resize(std::min(pairs.size(), most_mistakes));
   std::string html =
-      "<h3>Most frequent mistakes</h3>\n<div class=\"scroll\"><table><thead><tr><th>true class</th><th>taken for</th>"
+      "<div><h3>Most frequent mistakes</h3>\n<div class=\"scroll\"><table><thead><tr><th>true class</th><th>taken "
+      "for</th>"
       "<th>images</th><th>of the class</th></tr></thead><tbody>\n";
   for (const Pair& p : pairs)
     html += fmt::format(
         "<tr><td style=\"text-align:left\">{}</td><td style=\"text-align:left\">{}</td><td>{}</td><td>{:.1f} "
         "%</td></tr>\n",
         escaped(r.classes[p.truth]), escaped(r.classes[p.predicted]), p.images, 100 * share(p.images, p.of));
-  return html + "</tbody></table></div>\n";
+  return html + "</tbody></table></div></div>\n";
 }
 
 std::string confusion(const RunResult& r) {
@@ -268,7 +269,7 @@ std::string confusion(const RunResult& r) {
                  "larger the share "
                  "of the row (shaded by its square root, so that rare mistakes show)." +
                      std::string(table ? "" : " Point at a cell for its numbers, or use the arrow keys."),
-                 (table ? confusion_table(r) : confusion_heat(r)) + mistakes(r));
+                 "<div class=\"side\">" + (table ? confusion_table(r) : confusion_heat(r)) + mistakes(r) + "</div>\n");
 }
 
 std::string class_accuracies(const RunResult& r) {
@@ -307,9 +308,9 @@ std::string examples(const RunResult& r) {
     html += fmt::format(
         "<figure{0}><img src=\"{1}\" alt=\"test image {2}\" title=\"test image {2}: {3}, predicted {4} with {5:.2f} "
         "%\">"
-        "<div><span class=\"sign\">{6}</span><b>{4}</b> {5:.0f} %</div><div class=\"sub\">{7}</div></figure>\n",
+        "<div><span class=\"sign\">{6}</span><b>{4}</b></div><div class=\"sub\">{5:.1f} %{7}</div></figure>\n",
         is_right ? "" : " class=\"wrong\"", e.image, e.index, truth, predicted, 100 * e.probability,
-        is_right ? "✓" : "✗", is_right ? std::string("&nbsp;") : "is: " + truth);
+        is_right ? "✓" : "✗", is_right ? std::string() : " · is: " + truth);
   }
   return section("Test images",
                  fmt::format("What the network says, with its probability: {} of these {} are right (✓). A wrong one "
