@@ -308,7 +308,7 @@ std::string examples(const RunResult& r) {
     html += fmt::format(
         "<figure{0}><img src=\"{1}\" alt=\"test image {2}\" title=\"test image {2}: {3}, predicted {4} with {5:.2f} "
         "%\">"
-        "<div><span class=\"sign\">{6}</span><b>{4}</b></div><div class=\"sub\">{5:.1f} %{7}</div></figure>\n",
+        "<div><span class=\"sign\">{6}</span><b>{4}</b></div><div class=\"sub\">{5:.0f} %{7}</div></figure>\n",
         is_right ? "" : " class=\"wrong\"", e.image, e.index, truth, predicted, 100 * e.probability,
         is_right ? "✓" : "✗", is_right ? std::string() : " · is: " + truth);
   }
@@ -569,10 +569,6 @@ std::string comparison_html(const std::vector<Run>& runs) {
 
 void write_report(const fs::path& folder) {
   engine::io::write_file(folder / report_file, report_html(read_run(folder)));
-}
-
-std::string report_html(const std::string& title, const json& config, const std::vector<EpochResult>& history) {
-  return report_html(Run{title, config, parse_metrics(metrics_csv(history), title), {}, {}});
 }
 
 Command add_report(CLI::App& program) {

@@ -19,8 +19,4 @@ std::string comparison_html(const std::vector<Run>&);
 // Makes the folder's report.html anew from its other files. Throws as read_run does.
 void write_report(const std::filesystem::path& folder);
 
-// The page of a run that is known already, without the files.
-std::string report_html(const std::string& title, const nlohmann::json& config,
-                        const std::vector<EpochResult>& history);
-
 }  // namespace tools

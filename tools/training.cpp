@@ -128,9 +128,7 @@ void Training::save_checkpoint() {
 
 void Training::write_outputs() {
   engine::io::write_file(folder_ / metrics_file, metrics_csv(state_.history));
-  const std::filesystem::path path = (std::filesystem::absolute(folder_) / "").lexically_normal();
-  const std::string name = path.parent_path().filename().string();  // of the folder, whether or not "/" ends its path
-  engine::io::write_file(folder_ / report_file, report_html(name, config_, state_.history));
+  write_report(folder_);
 }
 
 bool Training::is_finished() const {

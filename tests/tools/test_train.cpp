@@ -50,7 +50,7 @@ TEST_CASE("a run's folder holds what the design says") {
   const std::string report = read(run / "report.html");
   CHECK(contains(report, "<svg"));
   CHECK(contains(report, "prefers-color-scheme: dark"));
-  for (const char* outside : {"http:", "https:", "src=", "<script", "@import", "url("}) {
+  for (const char* outside : {"http:", "https:", "<script src", "<link", "@import", "url("}) {
     CAPTURE(outside);
     CHECK(!contains(report, outside));
   }
