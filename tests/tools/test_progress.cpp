@@ -1,11 +1,10 @@
-// The lines of the progress bar, and the report's page.
+// The lines of the progress bar, and of metrics.csv.
 #include "tools/progress.h"
 
 #include <cmath>
 
 #include "catch.h"
 #include "program.h"
-#include "tools/report.h"
 #include "tools/run_folder.h"
 
 using namespace tools;
@@ -66,21 +65,4 @@ TEST_CASE("an epoch's result survives JSON, NaN too") {
   CHECK(back.train_loss == r.train_loss);
   CHECK(std::isnan(back.val_loss));
   CHECK(back.seconds == r.seconds);
-}
-
-TEST_CASE("the report draws every epoch, and escapes what it is given") {
-  std::vector<EpochResult> history;
-  for (int i = 1; i <= 12; ++i) history.push_back({i, 2.0 / i, 0.05 * i, 2.1 / i, 0.04 * i, 1e-3, 800, 60});
-  const std::string page = report_html("<run>", {{"options", {{"data", "<b>&\"folder\""}}}}, history);
-  CHECK(count(page, "<circle") == 4 * 12);
-  CHECK(count(page, "<polyline") == 4);
-  CHECK(program::contains(page, "48.00 %"));
-  CHECK(program::contains(page, "&lt;b&gt;&amp;&quot;folder&quot;"));
-  CHECK(!program::contains(page, "<run>"));
-  CHECK(!program::contains(page, "<b>&"));
-  // No epoch, and one without a finite loss, still give a page.
-  CHECK(program::contains(report_html("run", {}, {}), "No epoch"));
-  const std::string odd = report_html("run", {}, {{1, std::nan(""), 0, INFINITY, 0, 1e-3, 800, 60}});
-  CHECK(!program::contains(odd, "\"nan"));
-  CHECK(!program::contains(odd, "inf,"));
 }

@@ -67,6 +67,7 @@ void check_refused(const std::vector<std::string>& arguments, const std::vector<
 TEST_CASE("a run's page has its parts") {
   const std::string html = tools::report_html(small_run("run", {"cat", "dog", "emu"}));
   CHECK(count(html, "data-chart=") == 4);
+  CHECK(count(html, "<circle cx") == 3 * 6);  // an epoch's points: two curves of loss, two of accuracy, two others
   CHECK(count(html, "class=\"diagonal") == 3);
   CHECK(count(html, "<img ") == 2);
   CHECK(count(html, "src=\"data:image/png;base64,") == 2);
@@ -94,7 +95,7 @@ TEST_CASE("a page shows what there is: no epoch, no result, many classes, unknow
   CHECK(contains(html, "<td>12.25</td>"));
   CHECK(contains(html, "best validation accuracy, epoch 1"));
   CHECK(!contains(html, "nan"));
-  CHECK(!contains(html, "data-confusion"));
+  CHECK(!contains(html, "data-confusion="));
   std::vector<std::string> names;
   for (int i = 0; i < 100; ++i) names.push_back("class " + std::to_string(i));
   const std::string hundred = tools::report_html(small_run("hundred", names));
