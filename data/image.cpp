@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "data/decode.h"
+#include "data/error.h"
 #include "data/file.h"
 
 #define STB_IMAGE_WRITE_STATIC
@@ -109,6 +110,15 @@ Image resize(const Image& image, int height, int width) {
   Image result{height, width, std::vector<uint8_t>(size_t(height) * size_t(width) * 3)};
   resizer(image.pixels.data(), result.pixels.data());
   return result;
+}
+
+Image read_square(const std::filesystem::path& path, int side) {
+  const Image image = read_image(path);
+  if (std::max(image.height, image.width) > int64_t{max_aspect} * std::min(image.height, image.width)) {
+    throw Error(fmt::format("{}: an image of {}x{} pixels; expected one at most {} times as long as wide",
+                            path.string(), image.width, image.height, max_aspect));
+  }
+  return resize_and_crop(image, side);
 }
 
 Image resize_and_crop(const Image& image, int side) {

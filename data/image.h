@@ -60,4 +60,7 @@ Image resize(const Image& image, int height, int width);
 Image resize_and_crop(const Image& image, int side);
 constexpr int max_aspect = 4096;
 
+// The same of a file: what a network is given of it. Throws data::Error also for an image that is too long.
+Image read_square(const std::filesystem::path& path, int side);
+
 }  // namespace data

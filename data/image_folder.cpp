@@ -164,12 +164,7 @@ std::vector<Item> mixed(std::vector<Class> classes) {
 }
 
 void decode(const fs::path& file, int resolution, uint8_t* out) {
-  const Image image = read_image(file);
-  if (std::max(image.height, image.width) > int64_t{max_aspect} * std::min(image.height, image.width)) {
-    throw Error(fmt::format("{}: an image of {}x{} pixels; expected one at most {} times as long as wide",
-                            file.string(), image.width, image.height, max_aspect));
-  }
-  const Image square = resize_and_crop(image, resolution);
+  const Image square = read_square(file, resolution);
   std::copy(square.pixels.begin(), square.pixels.end(), out);
 }
 

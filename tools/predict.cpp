@@ -47,11 +47,11 @@ std::vector<Classified> classify(LoadedModel& loaded, std::span<const std::strin
   std::vector<float> pixels;  // (B, size, size, 3)
   std::vector<Classified> all(files.size());
   for (size_t i = 0; i < files.size(); ++i) {
-    const data::Image original = data::read_image(files[i]), image = data::resize(original, size, size);
+    const data::Image image = data::read_square(files[i], size);  // as training sees a folder's images
     pixels.resize(pixels.size() + image.pixels.size());
     data::normalize(image.pixels.data(), size_t(size) * size, loaded.data.normalization,
                     pixels.data() + pixels.size() - image.pixels.size());
-    if (keep_pictures) all[i].picture = fitted(original, tile_size);
+    if (keep_pictures) all[i].picture = fitted(data::read_image(files[i]), tile_size);
   }
   const engine::NoGrad no_grad;
   const auto count = static_cast<int64_t>(files.size());
