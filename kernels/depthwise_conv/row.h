@@ -1,4 +1,5 @@
-// What the rungs share: how many channels a thread takes, and a piece of a row in its registers.
+// What the rungs share: how many channels a thread takes, a piece of a row and a filter in its registers, and the sums
+// over one row of the filter.
 #pragma once
 
 #include <initializer_list>
@@ -13,6 +14,12 @@ inline int vector_width(const DepthwiseConvShape& shape, std::initializer_list<c
   return shape.channels % 4 == 0 && all_aligned(arrays) ? 4 : 1;
 }
 
+template <int V, int N>
+__device__ __forceinline__ void set_zero(Floats<V> (&values)[N]) {
+#pragma unroll
+  for (int k = 0; k < N; ++k) values[k] = Floats<V>::zero();
+}
+
 // The N pixels of a row from column `first` on, V channels each; zero outside columns 0 … width - 1. row: column 0's
 // first of the V channels.
 template <int V, int N>
@@ -22,6 +29,46 @@ __device__ __forceinline__ void load_row(Floats<V> (&pixels)[N], const float* ro
     const int j = first + k;
     pixels[k] = j >= 0 && j < width ? Floats<V>::load(row + j * channels) : Floats<V>::zero();
   }
+}
+
+// The N taps from w on, V channels each; flip: in reverse order. 9 are a filter, turned by 180° if flipped.
+template <int V, int N>
+__device__ __forceinline__ void load_taps(Floats<V> (&taps)[N], const float* w, int channels, bool flip) {
+#pragma unroll
+  for (int k = 0; k < N; ++k) taps[k] = Floats<V>::load(w + (flip ? N - 1 - k : k) * channels);
+}
+
+// sums[t] += Σ_s pixels[t·S + s] · taps[s], for T outputs of a row and one row of the filter
+template <int S, int V, int T, int N>
+__device__ __forceinline__ void multiply_row(Floats<V> (&sums)[T], const Floats<V> (&pixels)[N],
+                                             const Floats<V>* taps) {
+  static_assert(N == (T - 1) * S + 3);
+#pragma unroll
+  for (int s = 0; s < 3; ++s)
+#pragma unroll
+    for (int t = 0; t < T; ++t) sums[t].multiply_add(pixels[t * S + s], taps[s]);
+}
+
+// The reverse at stride 2: sums[2k] += pixels[k] · taps[1]; sums[2k+1] += pixels[k] · taps[2] + pixels[k+1] · taps[0]
+template <int V, int T, int N>
+__device__ __forceinline__ void spread_row(Floats<V> (&sums)[T], const Floats<V> (&pixels)[N], const Floats<V>* taps) {
+  static_assert(T % 2 == 0 && N == T / 2 + 1);
+#pragma unroll
+  for (int k = 0; k < T / 2; ++k) {
+    sums[2 * k].multiply_add(pixels[k], taps[1]);
+    sums[2 * k + 1].multiply_add(pixels[k], taps[2]);
+    sums[2 * k + 1].multiply_add(pixels[k + 1], taps[0]);
+  }
+}
+
+// The weight gradient of one row of the filter: sums[s] += Σ_t pixels[t·S + s] · dy[t]
+template <int S, int V, int T, int N>
+__device__ __forceinline__ void add_products(Floats<V>* sums, const Floats<V> (&pixels)[N], const Floats<V> (&dy)[T]) {
+  static_assert(N == (T - 1) * S + 3);
+#pragma unroll
+  for (int s = 0; s < 3; ++s)
+#pragma unroll
+    for (int t = 0; t < T; ++t) sums[s].multiply_add(pixels[t * S + s], dy[t]);
 }
 
 }  // namespace kernels::KERNEL_TARGET

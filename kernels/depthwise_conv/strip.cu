@@ -12,32 +12,6 @@ namespace {
 constexpr int T = 4;          // outputs of a strip
 constexpr int threads = 128;  // a block's
 
-// sums[t] += Σ_s pixels[t·S + s] · w[s]
-template <int V, int S, int N>
-__device__ __forceinline__ void multiply_row(Floats<V> (&sums)[T], const Floats<V> (&pixels)[N], const float* w,
-                                             int channels, bool flip) {
-#pragma unroll
-  for (int s = 0; s < 3; ++s) {
-    const auto tap = Floats<V>::load(w + (flip ? 2 - s : s) * channels);
-#pragma unroll
-    for (int t = 0; t < T; ++t) sums[t].multiply_add(pixels[t * S + s], tap);
-  }
-}
-
-// The reverse at stride 2: sums[2k] += pixels[k] · w[1]; sums[2k + 1] += pixels[k] · w[2] + pixels[k + 1] · w[0]
-template <int V>
-__device__ __forceinline__ void spread_row(Floats<V> (&sums)[T], const Floats<V> (&pixels)[T / 2 + 1], const float* w,
-                                           int channels) {
-  const auto left = Floats<V>::load(w), middle = Floats<V>::load(w + channels),
-             right = Floats<V>::load(w + 2 * channels);
-#pragma unroll
-  for (int k = 0; k < T / 2; ++k) {
-    sums[2 * k].multiply_add(pixels[k], middle);
-    sums[2 * k + 1].multiply_add(pixels[k], right);
-    sums[2 * k + 1].multiply_add(pixels[k + 1], left);
-  }
-}
-
 // y = x * w for one strip; flip turns the filter by 180°.
 template <int V, int S, bool flip>
 __device__ __forceinline__ void convolve_strip(const DepthwiseConvShape& shape, const float* __restrict__ x,
@@ -52,15 +26,16 @@ __device__ __forceinline__ void convolve_strip(const DepthwiseConvShape& shape, 
   x += n * H * W * C + c;
   w += c;
   Floats<V> sums[T];
-#pragma unroll
-  for (int t = 0; t < T; ++t) sums[t] = Floats<V>::zero();
+  set_zero(sums);
 #pragma unroll
   for (int r = 0; r < 3; ++r) {
     const int i = p * S + r - 1;
     if (i < 0 || i >= H) continue;
     Floats<V> pixels[(T - 1) * S + 3];
     load_row(pixels, x + static_cast<int64_t>(i) * W * C, q * S - 1, W, C);
-    multiply_row<V, S>(sums, pixels, w + (flip ? 2 - r : r) * 3 * C, C, flip);
+    Floats<V> taps[3];
+    load_taps(taps, w + (flip ? 2 - r : r) * 3 * C, C, flip);
+    multiply_row<S>(sums, pixels, taps);
   }
   y += (static_cast<int64_t>(row) * Q + q) * C + c;
 #pragma unroll
@@ -87,11 +62,13 @@ __device__ __forceinline__ void scatter_strip(const DepthwiseConvShape& shape, c
   Floats<V> upper[T / 2 + 1], lower[T / 2 + 1], even[T], odd[T];
   load_row(upper, dy, j / 2, Q, C);
   load_row(lower, dy + Q * C, j / 2, p + 1 < P ? Q : 0, C);
-#pragma unroll
-  for (int t = 0; t < T; ++t) even[t] = odd[t] = Floats<V>::zero();
-  spread_row(even, upper, w + 3 * C, C);
-  spread_row(odd, upper, w + 6 * C, C);
-  spread_row(odd, lower, w, C);
+  set_zero(even);
+  set_zero(odd);
+  Floats<V> filter[9];
+  load_taps(filter, w, C, false);
+  spread_row(even, upper, filter + 3);
+  spread_row(odd, upper, filter + 6);
+  spread_row(odd, lower, filter);
 #pragma unroll
   for (int t = 0; t < T; ++t) {
     if (j + t >= W) break;

@@ -5,7 +5,8 @@
 namespace kernels {
 
 namespace KERNEL_TARGET {
-extern const DepthwiseConv depthwise_conv_naive, depthwise_conv_vectorised, depthwise_conv_strip, depthwise_conv_split;
+extern const DepthwiseConv depthwise_conv_naive, depthwise_conv_vectorised, depthwise_conv_tiled, depthwise_conv_strip,
+    depthwise_conv_split, depthwise_conv_async, depthwise_conv_march, depthwise_conv_images;
 extern const DepthwiseConv depthwise_conv_onednn, depthwise_conv_cudnn;
 }  // namespace KERNEL_TARGET
 
@@ -13,7 +14,8 @@ template <>
 std::span<const DepthwiseConv> rows<DepthwiseConv, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
   static const DepthwiseConv table[] = {
-      depthwise_conv_naive,      depthwise_conv_vectorised, depthwise_conv_strip, depthwise_conv_split,
+      depthwise_conv_naive,      depthwise_conv_vectorised, depthwise_conv_tiled, depthwise_conv_strip,
+      depthwise_conv_split,      depthwise_conv_async,      depthwise_conv_march, depthwise_conv_images,
 #ifdef MOBILENET_SIMD
       simd_row<DepthwiseConv>(),
 #endif

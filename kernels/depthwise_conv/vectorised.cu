@@ -50,6 +50,29 @@ __global__ void depthwise_conv_vectorised_backward_data(DepthwiseConvShape shape
   sum.store(dx + static_cast<int64_t>(pixel) * C + c);
 }
 
+// One thread a tap of four channels: blockIdx.y = r · 3 + s.
+template <int V>
+__global__ void depthwise_conv_vectorised_backward_weight(DepthwiseConvShape shape, const float* __restrict__ x,
+                                                          const float* __restrict__ dy, float* __restrict__ dw) {
+  const int H = shape.height, W = shape.width, C = shape.channels, P = (H - 1) / shape.stride + 1,
+            Q = (W - 1) / shape.stride + 1;
+  const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V, r = blockIdx.y / 3, s = blockIdx.y % 3;
+  if (c >= C) return;
+  auto sum = Floats<V>::zero();
+  for (int64_t n = 0; n < shape.batch; ++n)
+    for (int p = 0; p < P; ++p) {
+      const int i = p * shape.stride + r - 1;
+      if (i < 0 || i >= H) continue;
+      for (int q = 0; q < Q; ++q) {
+        const int j = q * shape.stride + s - 1;
+        if (j >= 0 && j < W)
+          sum.multiply_add(Floats<V>::load(x + ((n * H + i) * W + j) * C + c),
+                           Floats<V>::load(dy + ((n * P + p) * Q + q) * C + c));
+      }
+    }
+  sum.store(dw + (r * 3 + s) * C + c);
+}
+
 extern const DepthwiseConv depthwise_conv_vectorised = {
     .name = "vectorised",
     .idea = "four channels a thread: 16-byte loads",
@@ -75,7 +98,13 @@ extern const DepthwiseConv depthwise_conv_vectorised = {
                  V == 4 ? depthwise_conv_vectorised_backward_data<4> : depthwise_conv_vectorised_backward_data<1>,
                  ceil_div(threads, 256), 256, 0, s, dy, w, dx);
         },
-    .backward_weight = nullptr,
+    .backward_weight =
+        [](Context& context, const DepthwiseConvShape& s, const float* x, const float* dy, float* dw) {
+          const int V = vector_width(s, {x, dy, dw});
+          launch(context,
+                 V == 4 ? depthwise_conv_vectorised_backward_weight<4> : depthwise_conv_vectorised_backward_weight<1>,
+                 dim3(ceil_div(s.channels / V, 32), 9), 32, 0, s, x, dy, dw);
+        },
 };
 
 }  // namespace kernels::KERNEL_TARGET
