@@ -1,3 +1,4 @@
+#include "kernels/common/async_copy.h"
 #include "kernels/convolution.h"
 #include "kernels/depthwise_conv/depthwise_conv.h"
 
@@ -13,6 +14,10 @@ const std::vector<DepthwiseConvShape> awkward = {
     {1, 4, 4, 12, 2},  {1, 9, 1, 4, 2},    {1, 1, 9, 4, 1},   {1, 8, 15, 20, 2}, {1, 15, 8, 20, 1}, {1, 11, 13, 6, 2},
     {2, 2, 2, 132, 1}, {1, 16, 16, 36, 2}, {5, 3, 2, 128, 1}, {40, 7, 3, 8, 1}};
 
+// So many pixels that `async` takes several tiles a block, `march` long bands and `images` several maps a thread.
+const std::vector<DepthwiseConvShape> large = {{257, 2, 2, 264, 1},  {129, 1, 1, 1023, 1}, {33, 9, 1, 1023, 1},
+                                               {33, 17, 1, 1023, 1}, {33, 17, 1, 1023, 2}, {257, 1, 2, 264, 2}};
+
 DepthwiseConvShape draw(test::Random& random) {
   const int channels = random.one_of({1, 2, 3, 4, 8, 9, 16, 24, 40, 64});
   return {random.between(1, 4), random.between(1, 20), random.between(1, 20), channels, random.between(1, 2)};
@@ -25,16 +30,22 @@ const test::Convolution<DepthwiseConvShape> op = {
     [](const DepthwiseConvShape& s) { return int64_t{s.batch} * s.height * s.width * s.channels; },
     [](const DepthwiseConvShape& s) { return int64_t{s.batch} * s.out_height() * s.out_width() * s.channels; },
     [](const DepthwiseConvShape& s) { return 9 * int64_t{s.channels}; }};
+std::vector<DepthwiseConvShape> awkward_and_large() {
+  std::vector<DepthwiseConvShape> shapes = awkward;
+  shapes.insert(shapes.end(), large.begin(), large.end());
+  return shapes;
+}
 double terms(const DepthwiseConvShape&) { return 9; }
 
 }  // namespace
 
 TEST_CASE("depthwise_conv forward", "[depthwise_conv]") {
-  test::for_each_case(&DepthwiseConv::forward, awkward, 40, draw, test::forward_check<DepthwiseConv>(op, terms));
+  test::for_each_case(&DepthwiseConv::forward, awkward_and_large(), 40, draw,
+                      test::forward_check<DepthwiseConv>(op, terms));
 }
 
 TEST_CASE("depthwise_conv backward_data", "[depthwise_conv]") {
-  test::for_each_case(&DepthwiseConv::backward_data, awkward, 40, draw,
+  test::for_each_case(&DepthwiseConv::backward_data, awkward_and_large(), 40, draw,
                       test::backward_data_check<DepthwiseConv>(op, terms));
 }
 
@@ -56,6 +67,31 @@ TEST_CASE("depthwise_conv of arrays at odd addresses", "[depthwise_conv]") {
   test::for_each_case(&DepthwiseConv::backward_weight, shapes, 0, draw,
                       test::backward_weight_check<DepthwiseConv>(op, offset));
 }
+
+#ifdef __SIMT__
+// The emulated wrapper lands a copy at the wait and no earlier: that is what lets the cases above see a missing wait.
+TEST_CASE("async copies land at their wait", "[depthwise_conv]") {
+  alignas(16) float from[4] = {1, 2, 3, 4}, first[4] = {-1, -1, -1, -1}, second[2] = {-1, -1}, third = -1;
+  kernels::cpu::AsyncCopies copies;
+  copies.copy<16>(first, from, true);
+  copies.commit();
+  copies.copy<8>(second, from, true);
+  copies.commit();
+  copies.copy<4>(&third, from, false);
+  CHECK(first[0] == -1);
+  copies.wait<2>();
+  CHECK(first[0] == -1);
+  copies.wait<1>();
+  CHECK(std::vector<float>(first, first + 4) == std::vector<float>{1, 2, 3, 4});
+  CHECK(second[0] == -1);
+  copies.wait<0>();
+  CHECK(second[1] == 2);
+  CHECK(third == -1);  // was not committed
+  copies.commit();
+  copies.wait<0>();
+  CHECK(third == 0);  // outside: zeros
+}
+#endif
 
 // By hand: the filter is not flipped, and one pixel of zeros surrounds the image.
 TEST_CASE("depthwise_conv reference on a small image", "[depthwise_conv]") {
