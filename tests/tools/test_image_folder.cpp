@@ -23,10 +23,10 @@ TEST_CASE("a folder of images trains, tests and predicts, and a run on it goes o
     CAPTURE(result.err);
     REQUIRE(result.code == 0);
   };
-  const std::vector<std::string> first = {"--data", folder / "set", "--width", "0.25",  "--batch",
-                                          "8",      "--epochs",     "5",       "--out", folder / "run"};
+  const std::vector<std::string> first = {"--data",   folder / "set", "--width",   "0.25", "--batch", "8",
+                                          "--epochs", "15",           "--augment", "none", "--out",   folder / "run"};
   train(first);
-  train({"--resume", folder / "run", "--epochs", "6"});
+  train({"--resume", folder / "run", "--epochs", "16"});
   const auto config = nlohmann::json::parse(read(folder / "run/config.json"));
   CHECK(config.at("data").at("name") == "images");
   CHECK(config.at("data").at("train") == 60);
