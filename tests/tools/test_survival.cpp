@@ -63,7 +63,7 @@ TEST_CASE("on a full disk the run ends with a clear error, and the last checkpoi
   // The program has no space left for its second epoch's files: a checkpoint is about 2.5 MB.
   const int code = run_in_namespace("mount -t tmpfs -o size=8m none " + disk + " && " + program + train + " 2> " +
                                     kept + "/first && cp -r " + run_folder + " " + kept +
-                                    "/before& + disk + "/filler; " + program +
+                                    "/before && { head -c 8m /dev/zero 2> /dev/null > " + disk + "/filler; " + program +
                                     "--resume " + run_folder + " --epochs 2 2> " + kept + "/second; echo $? > " + kept +
                                     "/code; rm " + disk + "/filler; cp -r " + run_folder + " " + kept + "/after; }");
   REQUIRE(code == 0);
