@@ -87,7 +87,7 @@ __device__ __forceinline__ void spread_images(const DepthwiseConvShape& shape, i
 }  // namespace
 
 template <int V, int S, int N>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, 4)
     depthwise_conv_images_forward(DepthwiseConvShape shape, int images_a_thread, const float* __restrict__ x,
                                   const float* __restrict__ w, float* __restrict__ y) {
   convolve_images<V, S, N, false>(shape, images_a_thread, x, w, y);
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(threads)
 
 // At stride 1, dx = dy * w, the filter turned by 180°.
 template <int V, int S, int N>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, 4)
     depthwise_conv_images_backward_data(DepthwiseConvShape shape, int images_a_thread, const float* __restrict__ dy,
                                         const float* __restrict__ w, float* __restrict__ dx) {
   if constexpr (S == 1)

@@ -1,17 +1,21 @@
-// Idea: register blocking down the columns too. A thread keeps its strip of four columns and walks down a band of rows.
+// Idea: register blocking down the columns too. A thread keeps its strip of columns and walks down a band of rows.
 // It loads each row of the strip once and adds it at once to the sums of all the output rows that need it (three at
 // stride 1), which it carries along in registers; the filter stays there as well. 6 loads for 4 outputs at stride 1,
-// where `strip` takes 18 and 9 of the filter, and neither shared memory nor a barrier. In backward_weight it is the
-// rows of dy that are carried, and the sums are split as in `split`.
+// where `strip` takes 18 and 9 of the filter; neither shared memory nor a barrier is needed. In backward_weight it is
+// the rows of dy that are carried, and the sums are split as in `split`.
 #include "kernels/depthwise_conv/weight_sums.h"
 
 namespace kernels::KERNEL_TARGET {
 
 namespace {
 
-constexpr int T = 4;            // outputs of a row
 constexpr int threads = 128;    // a block's
 constexpr int weight_rows = 8;  // rows of dy in a band
+
+// The columns of a strip of y or dy. 9 columns of x at stride 2, for four of y, would fill the registers for nothing: 5
+// for two are hardly more loads.
+constexpr __host__ __device__ int strip_columns(int stride) { return stride == 1 ? 4 : 2; }
+constexpr int back_columns = 4;  // of dx in backward_data, at either stride
 
 // The rows of a band: the more, the fewer rows are loaded twice; the fewer, the more threads there are. 2^16 threads
 // fill today's largest GPUs at the registers that this kernel takes. No sum depends on it.
@@ -21,7 +25,7 @@ int band_rows(int64_t strips, int rows) {
   return 4;
 }
 
-template <int V>
+template <int V, int T>
 __device__ __forceinline__ void store_row(const Floats<V> (&values)[T], float* row, int first, int width,
                                           int channels) {
 #pragma unroll
@@ -40,18 +44,19 @@ struct Piece {
   int c, column, row;
   int64_t image;
 };
-__device__ __forceinline__ Piece piece_of(int64_t unit, int c, int strips, int bands, int band) {
-  return {c, static_cast<int>(unit % strips) * T, static_cast<int>(unit / strips % bands) * band,
+__device__ __forceinline__ Piece piece_of(int64_t unit, int c, int columns, int strips, int bands, int band) {
+  return {c, static_cast<int>(unit % strips) * columns, static_cast<int>(unit / strips % bands) * band,
           unit / strips / bands};
 }
 
-// y = x * w for T columns and `band` rows; flip turns the filter by 180°.
+// y = x * w for a strip and `band` rows; flip turns the filter by 180°.
 template <int V, int S, bool flip>
 __device__ __forceinline__ void march(const DepthwiseConvShape& shape, int band, const float* __restrict__ x,
                                       const float* __restrict__ w, float* __restrict__ y) {
+  constexpr int T = strip_columns(S);
   const int H = shape.height, W = shape.width, C = shape.channels, P = (H - 1) / S + 1, Q = (W - 1) / S + 1;
   const unsigned groups = C / V, index = blockIdx.x * blockDim.x + threadIdx.x;
-  const Piece at = piece_of(index / groups, index % groups * V, (Q + T - 1) / T, (P + band - 1) / band, band);
+  const Piece at = piece_of(index / groups, index % groups * V, T, (Q + T - 1) / T, (P + band - 1) / band, band);
   if (at.image >= shape.batch) return;
   x += at.image * H * W * C + at.c;
   y += at.image * P * Q * C + at.c;
@@ -92,14 +97,15 @@ __device__ __forceinline__ void march(const DepthwiseConvShape& shape, int band,
   }
 }
 
-// dx at stride 2, T columns and 2 · band rows. Row p of dy belongs to rows 2p - 1, 2p and 2p + 1 of dx, through the
+// dx at stride 2, a strip of 2 · band rows. Row p of dy belongs to rows 2p - 1, 2p and 2p + 1 of dx, through the
 // filter's rows 0, 1 and 2; only odd rows have two rows of dy.
 template <int V>
 __device__ __forceinline__ void march_back(const DepthwiseConvShape& shape, int band, const float* __restrict__ dy,
                                            const float* __restrict__ w, float* __restrict__ dx) {
+  constexpr int T = back_columns;
   const int H = shape.height, W = shape.width, C = shape.channels, P = (H - 1) / 2 + 1, Q = (W - 1) / 2 + 1;
   const unsigned groups = C / V, index = blockIdx.x * blockDim.x + threadIdx.x;
-  const Piece at = piece_of(index / groups, index % groups * V, (W + T - 1) / T, (P + band - 1) / band, band);
+  const Piece at = piece_of(index / groups, index % groups * V, T, (W + T - 1) / T, (P + band - 1) / band, band);
   if (at.image >= shape.batch) return;
   dy += at.image * P * Q * C + at.c;
   dx += at.image * H * W * C + at.c;
@@ -122,7 +128,7 @@ __device__ __forceinline__ void march_back(const DepthwiseConvShape& shape, int 
 }  // namespace
 
 template <int V, int S>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, 4)
     depthwise_conv_march_forward(DepthwiseConvShape shape, int band, const float* __restrict__ x,
                                  const float* __restrict__ w, float* __restrict__ y) {
   march<V, S, false>(shape, band, x, w, y);
@@ -130,7 +136,7 @@ __global__ void __launch_bounds__(threads)
 
 // At stride 1, dx = dy * w, the filter turned by 180°.
 template <int V, int S>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, 4)
     depthwise_conv_march_backward_data(DepthwiseConvShape shape, int band, const float* __restrict__ dy,
                                        const float* __restrict__ w, float* __restrict__ dx) {
   if constexpr (S == 1)
@@ -139,12 +145,13 @@ __global__ void __launch_bounds__(threads)
     march_back<V>(shape, band, dy, w, dx);
 }
 
-// partial: (slices, 3, 3, C). blockIdx: (channel block, slice); blockDim: (groups, lanes). A unit is T columns of
-// weight_rows rows of dy.
+// partial: (slices, 3, 3, C). blockIdx: (channel block, slice); blockDim: (groups, lanes). A unit is a strip
+// of weight_rows rows of dy.
 template <int V, int S>
-__global__ void __launch_bounds__(weight_threads)
+__global__ void __launch_bounds__(weight_threads, S == 1 ? 4 : 3)
     depthwise_conv_march_backward_weight(DepthwiseConvShape shape, int64_t units_a_lane, const float* __restrict__ x,
                                          const float* __restrict__ dy, float* __restrict__ partial) {
+  constexpr int T = strip_columns(S);
   const int H = shape.height, W = shape.width, C = shape.channels, P = (H - 1) / S + 1, Q = (W - 1) / S + 1;
   const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V, lanes = blockDim.y;
   const int strips = (Q + T - 1) / T, bands = (P + weight_rows - 1) / weight_rows;
@@ -156,7 +163,7 @@ __global__ void __launch_bounds__(weight_threads)
   for (int64_t turn = 0; turn < units_a_lane; ++turn) {
     const int64_t unit = slice_begin + turn * lanes + threadIdx.y;
     if (unit >= units || c >= C) break;
-    const Piece at = piece_of(unit, c, strips, bands, weight_rows);
+    const Piece at = piece_of(unit, c, T, strips, bands, weight_rows);
     const float* images = x + at.image * H * W * C + c;
     const float* gradients = dy + at.image * P * Q * C + c;
     const int end = at.row + weight_rows < P ? at.row + weight_rows : P;
@@ -202,7 +209,8 @@ __global__ void __launch_bounds__(weight_threads)
 namespace {
 
 Split cut(const DepthwiseConvShape& s, int V) {
-  const int64_t strips = ceil_div(s.out_width(), T), bands = ceil_div(s.out_height(), weight_rows);
+  const int64_t strips = ceil_div(s.out_width(), strip_columns(s.stride)),
+                bands = ceil_div(s.out_height(), weight_rows);
   return split(s.channels / V, s.batch * strips * bands, ceil_div(4, s.out_height()));
 }
 
@@ -215,7 +223,7 @@ extern const DepthwiseConv depthwise_conv_march = {
     // Thread numbers fit into 32 bits.
     .supports =
         [](const DepthwiseConvShape& s) {
-          return int64_t{s.batch} * s.height * ceil_div(s.width, T) * s.channels < 0xffffff00;
+          return int64_t{s.batch} * s.height * ceil_div(s.width, 4) * s.channels < 0xffffff00;
         },
     .workspace = [](const DepthwiseConvShape& s) -> size_t {
       return partial_bytes(s, std::max(cut(s, 1).slices, s.channels % 4 == 0 ? cut(s, 4).slices : 0));
@@ -223,7 +231,7 @@ extern const DepthwiseConv depthwise_conv_march = {
     .forward =
         [](Context& context, const DepthwiseConvShape& s, const float* x, const float* w, float* y) {
           const int V = vector_width(s, {x, w, y}), P = s.out_height();
-          const int64_t strips = int64_t{s.batch} * ceil_div(s.out_width(), T) * (s.channels / V);
+          const int64_t strips = int64_t{s.batch} * ceil_div(s.out_width(), strip_columns(s.stride)) * (s.channels / V);
           const int band = band_rows(strips, P);
           const auto kernel = s.stride == 1
                                   ? (V == 4 ? depthwise_conv_march_forward<4, 1> : depthwise_conv_march_forward<1, 1>)
@@ -233,7 +241,7 @@ extern const DepthwiseConv depthwise_conv_march = {
     .backward_data =
         [](Context& context, const DepthwiseConvShape& s, const float* dy, const float* w, float* dx) {
           const int V = vector_width(s, {dy, w, dx}), P = s.out_height();
-          const int64_t strips = int64_t{s.batch} * ceil_div(s.width, T) * (s.channels / V);
+          const int64_t strips = int64_t{s.batch} * ceil_div(s.width, back_columns) * (s.channels / V);
           const int band = band_rows(strips, P);
           const auto kernel =
               s.stride == 1
