@@ -1,7 +1,8 @@
-// Idea: several images a block, for maps of 4×4 and less, where strips and tiles are mostly border. A thread loads a
-// whole map of its channels into registers, each element once, and takes several images one after the other with the
-// same filter in registers. The map's size is known when the kernel is compiled, so a tap that falls outside costs
-// neither a test nor a product: 100 of 144 are left on 4×4 at stride 1, 16 of 36 on 2×2.
+// Idea: several images a block and a whole map a thread, for maps of 4×4 and less, where strips and tiles are mostly
+// border and one image may not fill a warp. Threads run over channels first, then over images. Each loads a map of its
+// channels into registers, every element once, and takes several images with the same filter where there are very many.
+// The map's size is known when the kernel is compiled, so a tap that falls outside costs neither a test nor a product:
+// 100 of 144 are left on 4×4 at stride 1, 16 of 36 on 2×2.
 #include "kernels/depthwise_conv/weight_sums.h"
 
 namespace kernels::KERNEL_TARGET {
@@ -173,7 +174,7 @@ auto instance(const DepthwiseConvShape& s, int V, F kernel) {
 
 extern const DepthwiseConv depthwise_conv_images = {
     .name = "images",
-    .idea = "maps up to 4x4: a thread holds a whole map in registers, several images a block",
+    .idea = "maps up to 4x4: a whole map in a thread's registers, several images a block",
     .provider = Provider::native,
     // Thread numbers fit into 32 bits.
     .supports =
