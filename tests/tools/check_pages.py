@@ -242,6 +242,8 @@ def main():
     if program is None:
         print(f"skipped: no browser was found (looked for {', '.join(wanted)})")
         return 77
+    if options.keep:
+        options.keep.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         hundred = NASTY + [f"class number {i}" for i in range(len(NASTY), 100)]
