@@ -24,11 +24,10 @@ struct Put {
 // Calls compute(buffer, tile) for tiles first … end - 1, each when it has been staged: stage(buffer, tile) has started
 // its copies one tile ahead.
 template <class Stage, class Compute>
-__device__ __forceinline__ void pipeline(AsyncCopies& copies, int64_t first, int64_t end, Stage stage,
-                                         Compute compute) {
+__device__ __forceinline__ void pipeline(AsyncCopies& copies, int first, int end, Stage stage, Compute compute) {
   stage(0, first);
   copies.commit();
-  for (int64_t k = first; k < end; ++k) {
+  for (int k = first; k < end; ++k) {
     const int buffer = (k - first) % 2;
     if (k + 1 < end) stage(1 - buffer, k + 1);
     copies.commit();   // an empty group after the last tile, so that the wait is always for all but the newest
@@ -46,8 +45,8 @@ __device__ __forceinline__ void convolve(const Tiles& tiles, int tiles_a_block, 
   float* shared = dynamic_shared<float>();  // (2, source rows, source columns, groups, V)
   const int size = source_size<S, spread>(tiles.rows) * source_size<S, spread>(tile_size) * blockDim.x * V;
   const int c = (blockIdx.x % tiles.chunks * blockDim.x + threadIdx.x) * V;
-  const int64_t first = static_cast<int64_t>(blockIdx.x / tiles.chunks) * tiles_a_block;
-  const int64_t end = first + tiles_a_block < tiles.count ? first + tiles_a_block : tiles.count;
+  const int first = blockIdx.x / tiles.chunks * tiles_a_block;
+  const int end = first + tiles_a_block < tiles.count ? first + tiles_a_block : tiles.count;
   Floats<V> filter[9];
   if (c < channels)
     load_taps(filter, w + c, channels, flip);
@@ -56,12 +55,12 @@ __device__ __forceinline__ void convolve(const Tiles& tiles, int tiles_a_block, 
   AsyncCopies copies;
   pipeline(
       copies, first, end,
-      [&](int buffer, int64_t k) {
+      [&](int buffer, int k) {
         if (c < channels)
           load_source<S, spread, V>(shared + buffer * size, source + c, tiles, tile_at(tiles, k), channels,
                                     Put<V>{copies});
       },
-      [&](int buffer, int64_t k) {
+      [&](int buffer, int k) {
         if (c < channels)
           convolve_tile<S, spread, T>(shared + buffer * size, filter, result + c, tiles, tile_at(tiles, k), channels);
       });
@@ -86,20 +85,20 @@ __global__ void __launch_bounds__(tile_threads)
 // partial: (slices, 3, 3, C). blockIdx: (channel block, slice).
 template <int V, int S>
 __global__ void __launch_bounds__(tile_threads)
-    depthwise_conv_async_backward_weight(Tiles tiles, int64_t tiles_a_slice, int channels, const float* __restrict__ x,
+    depthwise_conv_async_backward_weight(Tiles tiles, int tiles_a_slice, int channels, const float* __restrict__ x,
                                          const float* __restrict__ dy, float* __restrict__ partial) {
   float* shared = dynamic_shared<float>();  // two buffers: (source rows, source columns, groups, V) of x, then dy's
   const int x_size = source_size<S, false>(tiles.rows) * source_size<S, false>(tile_size) * blockDim.x * V;
   const int size = x_size + tiles.rows * tile_size * blockDim.x * V;
   const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V;
-  const int64_t first = blockIdx.y * tiles_a_slice;
-  const int64_t end = first + tiles_a_slice < tiles.count ? first + tiles_a_slice : tiles.count;
+  const int first = blockIdx.y * tiles_a_slice;
+  const int end = first + tiles_a_slice < tiles.count ? first + tiles_a_slice : tiles.count;
   Floats<V> sums[9];
   set_zero(sums);
   AsyncCopies copies;
   pipeline(
       copies, first, end,
-      [&](int buffer, int64_t k) {
+      [&](int buffer, int k) {
         if (c >= channels) return;
         const TileAt at = tile_at(tiles, k);
         float* x_tile = shared + buffer * size;
@@ -107,7 +106,7 @@ __global__ void __launch_bounds__(tile_threads)
         load_pixels<tile_size, V>(x_tile + x_size, dy + at.image * tiles.height * tiles.width * channels + c, at.row,
                                   tiles.rows, at.column, tiles.height, tiles.width, channels, Put<V>{copies});
       },
-      [&](int buffer, int64_t) {
+      [&](int buffer, int) {
         const float* x_tile = shared + buffer * size;
         if (c < channels) add_tile<S, T>(sums, x_tile, x_tile + x_size, tiles.rows);
       });
@@ -117,16 +116,16 @@ __global__ void __launch_bounds__(tile_threads)
 namespace {
 
 // The longer a block's run, the more of its waiting is hidden; but about 2^10 blocks fill today's largest GPUs.
-int tiles_a_block(const Tiles& tiles) { return std::clamp<int64_t>(tiles.count * tiles.chunks >> 10, 1, 8); }
+int tiles_a_block(const Tiles& tiles) { return std::clamp<int64_t>(int64_t{tiles.count} * tiles.chunks >> 10, 1, 8); }
 
 struct Slices {
-  int64_t tiles;  // of a slice
+  int tiles;  // of a slice
   int count;
 };
 // At least 4 tiles a slice, or there is nothing to overlap. By the shape alone: the result has the same bits in every
 // run.
 Slices slices_of(const Tiles& tiles) {
-  const int64_t length = std::max<int64_t>(4, ceil_div(tiles.count, most_slices));
+  const int length = std::max<int>(4, ceil_div(tiles.count, most_slices));
   return {length, static_cast<int>(ceil_div(tiles.count, length))};
 }
 

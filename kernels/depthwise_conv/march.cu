@@ -39,12 +39,13 @@ __device__ __forceinline__ void copy(Floats<V> (&to)[N], const Floats<V> (&from)
   for (int k = 0; k < N; ++k) to[k] = from[k];
 }
 
-// Which piece of work is this thread's: groups of channels run fastest, then strips, bands, images.
+// Which piece of work is this thread's: groups of channels run fastest, then strips, bands, images. In 32 bits, since
+// a GPU divides 64 in many instructions; `supports` sees to it.
 struct Piece {
   int c, column, row;
   int64_t image;
 };
-__device__ __forceinline__ Piece piece_of(int64_t unit, int c, int columns, int strips, int bands, int band) {
+__device__ __forceinline__ Piece piece_of(unsigned unit, int c, int columns, int strips, int bands, int band) {
   return {c, static_cast<int>(unit % strips) * columns, static_cast<int>(unit / strips % bands) * band,
           unit / strips / bands};
 }
@@ -163,7 +164,7 @@ __global__ void __launch_bounds__(weight_threads, S == 1 ? 4 : 3)
   for (int64_t turn = 0; turn < units_a_lane; ++turn) {
     const int64_t unit = slice_begin + turn * lanes + threadIdx.y;
     if (unit >= units || c >= C) break;
-    const Piece at = piece_of(unit, c, T, strips, bands, weight_rows);
+    const Piece at = piece_of(static_cast<unsigned>(unit), c, T, strips, bands, weight_rows);
     const float* images = x + at.image * H * W * C + c;
     const float* gradients = dy + at.image * P * Q * C + c;
     const int end = at.row + weight_rows < P ? at.row + weight_rows : P;

@@ -32,7 +32,7 @@ struct Tiles {
   int rows;                                        // of a tile of the result; it has tile_size columns
   int down, across;                                // tiles of a map
   int groups, chunks;                              // groups of V channels of a block; blocks side by side
-  int64_t count;                                   // tiles of all images
+  int count;                                       // tiles of all images
   int lanes() const { return tile_threads / groups; }
   template <int S, bool spread>
   int source_pixels() const {
@@ -51,7 +51,7 @@ inline Tiles tiles_of(const DepthwiseConvShape& s, int V, bool back) {
   t.across = ceil_div(t.width, tile_size);
   t.groups = std::min(s.channels / V, 32 / V);
   t.chunks = ceil_div(s.channels / V, t.groups);
-  t.count = int64_t{s.batch} * t.down * t.across;
+  t.count = s.batch * t.down * t.across;
   return t;
 }
 
@@ -60,9 +60,8 @@ struct TileAt {
   int row, column;  // its first
   int64_t image;
 };
-__device__ __forceinline__ TileAt tile_at(const Tiles& tiles, int64_t k) {
-  return {static_cast<int>(k / tiles.across % tiles.down) * tiles.rows, static_cast<int>(k % tiles.across) * tile_size,
-          k / tiles.across / tiles.down};
+__device__ __forceinline__ TileAt tile_at(const Tiles& tiles, int k) {
+  return {k / tiles.across % tiles.down * tiles.rows, k % tiles.across * tile_size, k / tiles.across / tiles.down};
 }
 
 // Stages rows × columns pixels of a map, from (first_row, first_column) on. put(to, from, inside) copies V floats, or

@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(tile_threads)
 }
 
 template <int V, int S>
-__global__ void __launch_bounds__(tile_threads)
+__global__ void __launch_bounds__(tile_threads, 6)
     depthwise_conv_tiled_backward_data(Tiles tiles, int channels, const float* __restrict__ dy,
                                        const float* __restrict__ w, float* __restrict__ dx) {
   convolve<V, S, S == 2, S == 1>(tiles, channels, dy, w, dx);
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(tile_threads)
   const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V;
   Floats<V> sums[9];
   set_zero(sums);
-  for (int64_t k = 0; k < tiles.count; ++k) {
+  for (int k = 0; k < tiles.count; ++k) {
     const TileAt at = tile_at(tiles, k);
     if (c < channels) {
       load_source<S, false, V>(x_tile, x + c, tiles, at, channels, Put<V>());
@@ -87,7 +87,7 @@ extern const DepthwiseConv depthwise_conv_tiled = {
           const auto kernel = s.stride == 1
                                   ? (V == 4 ? depthwise_conv_tiled_forward<4, 1> : depthwise_conv_tiled_forward<1, 1>)
                                   : (V == 4 ? depthwise_conv_tiled_forward<4, 2> : depthwise_conv_tiled_forward<1, 2>);
-          launch(context, kernel, tiles.count * tiles.chunks, dim3(tiles.groups, tiles.lanes()),
+          launch(context, kernel, int64_t{tiles.count} * tiles.chunks, dim3(tiles.groups, tiles.lanes()),
                  sizeof(float) * pixels * tiles.groups * V, tiles, s.channels, x, w, y);
         },
     .backward_data =
@@ -99,7 +99,7 @@ extern const DepthwiseConv depthwise_conv_tiled = {
               s.stride == 1
                   ? (V == 4 ? depthwise_conv_tiled_backward_data<4, 1> : depthwise_conv_tiled_backward_data<1, 1>)
                   : (V == 4 ? depthwise_conv_tiled_backward_data<4, 2> : depthwise_conv_tiled_backward_data<1, 2>);
-          launch(context, kernel, tiles.count * tiles.chunks, dim3(tiles.groups, tiles.lanes()),
+          launch(context, kernel, int64_t{tiles.count} * tiles.chunks, dim3(tiles.groups, tiles.lanes()),
                  sizeof(float) * pixels * tiles.groups * V, tiles, s.channels, dy, w, dx);
         },
     .backward_weight =
