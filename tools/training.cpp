@@ -137,6 +137,8 @@ bool Training::is_finished() const {
 }
 
 bool Training::run(const Interrupt& interrupt) {
+  // What an earlier end of this run came to says nothing of the epochs that come now.
+  if (!is_finished()) std::filesystem::remove(folder_ / result_file);
   while (!is_finished()) {
     bool complete = train_epoch(interrupt);
     if (complete) {

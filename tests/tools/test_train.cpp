@@ -118,6 +118,18 @@ TEST_CASE("an interrupt in the middle of an epoch saves, and the resumed run end
   check_same_run(folder.path / "whole", folder.path / "stopped");
 }
 
+TEST_CASE("a run that goes on has no result until its new end") {
+  const Folder folder;
+  fs::copy(trained_run(), folder / "run");
+  REQUIRE(fs::exists(folder.path / "run/result.json"));
+  bool sent = false;
+  const auto watch = [&](const std::string& so_far, int process) {
+    if (!sent && contains(so_far, "epoch 3/100")) sent = ::kill(process, SIGINT) == 0;
+  };
+  CHECK(run_on_terminal({"train", "--resume", folder / "run", "--epochs", "100"}, 100, watch).code == 130);
+  CHECK(!fs::exists(folder.path / "run/result.json"));
+}
+
 TEST_CASE("a second interrupt ends the program at once, without another checkpoint") {
   // Steps long enough that both signals come within one.
   const Folder folder;
