@@ -28,16 +28,12 @@ struct Options {
 
 constexpr const char* footer =
     "A run's folder: config.json, metrics.csv, model.safetensors (the best weights so far), checkpoint.safetensors,\n"
-    "result.json (the test at the end), report.html. Ctrl-C (or SIGTERM) finishes the step, saves a checkpoint and "
-    "ends\n"
-    "with 130.\n"
-    "--resume DIR goes on from the checkpoint, with the options that the run was started with; of those given again,\n"
-    "--epochs and --patience may extend a run, --data, --device, --kernels, --threads and --workers follow the "
-    "machine,\n"
-    "and others that change what is computed must be the same. --epochs is the total. With the same device and "
-    "kernels\n"
-    "the result is byte for byte that of a run that was never stopped; with a schedule other than constant, if "
-    "--epochs\n"
+    "result.json (the test at the end), report.html. Ctrl-C (or SIGTERM) finishes the step, saves a checkpoint and\n"
+    "ends with 130.\n"
+    "--resume DIR goes on from the checkpoint, with the options that the run was started with. --epochs (the total)\n"
+    "and --patience may be given anew to extend it, --data, --device, --kernels, --threads and --workers to follow\n"
+    "the machine; whatever else changes what is computed must be the same. With the same device and kernels the\n"
+    "result is byte for byte that of a run that was never stopped; with a schedule other than constant, if --epochs\n"
     "is the same.";
 
 // Of the training images `limit`, of the test images the same share; then who validates.
@@ -137,7 +133,7 @@ int train(const CLI::App& app, Options o) {
   if (resume) {
     const TrainingState& s = training.state();
     print_message(fmt::format("going on after {} epochs and {} steps{}", s.epoch, s.step,
-                              s.epoch >= o.train.epochs ? "; there is nothing left to do (more --epochs?)" : ""));
+                              training.is_finished() ? "; there is nothing left to train (more --epochs?)" : ""));
     training.write_outputs();
   } else {
     training.save_checkpoint();  // so that a run can be resumed from its first step on
@@ -153,7 +149,7 @@ int train(const CLI::App& app, Options o) {
   print_message(fmt::format("the best epoch, {}: {:.2f} % of the {} test images{}; {} holds {}, {}, {}", s.best_epoch,
                             100 * training.test_accuracy(), data.test.size(),
                             data.validates_on_test ? ", which chose it" : "", folder.string(), weights_file,
-                            metrics_file, report_file));
+                            result_file, report_file));
   return 0;
 }
 

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <cmath>
 
-#include "data/random.h"
 #include "engine/autograd/functions.h"
 #include "engine/error.h"
 #include "engine/io/checkpoint.h"
@@ -16,7 +15,6 @@
 namespace tools {
 namespace {
 
-using engine::Tensor;
 using nlohmann::json;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -175,16 +173,15 @@ bool Training::train_epoch(const Interrupt& interrupt) {
 
 std::optional<Evaluation> Training::validate(const Interrupt& interrupt) {
   const engine::optim::UseAverages averages(optimizer_);  // where --ema-decay keeps them
-  return evaluate_showing_progress(model_, validation_batches_, static_cast<int64_t>(data_.chooses().size()),
-                                   "validation", interrupt);
+  ProgressState shown = progress_state(0, static_cast<int64_t>(data_.chooses().size()));
+  shown.label += " validation";
+  return evaluate_showing_progress(model_, validation_batches_, std::move(shown), interrupt);
 }
 
 std::optional<Evaluation> Training::evaluate_showing_progress(models::MobileNetV1& model, Batches& batches,
-                                                              int64_t images, const std::string& label,
-                                                              const Interrupt& interrupt) {
+                                                              ProgressState shown, const Interrupt& interrupt) {
   return evaluate(model, batches, [&](int64_t done) {
-    ProgressState shown = progress_state(done, images);
-    shown.label += " " + label;
+    shown.done = done;
     progress_.show(shown);
     return !interrupt.requested();
   });
@@ -244,9 +241,9 @@ void Training::finish_epoch(const Evaluation& tested) {
     const engine::optim::UseAverages averages(optimizer_);
     save_model(folder_ / weights_file, model_, model_data_);
   }
+  if (options_.tensorboard) write_events(result);  // a run that goes on from before writes these points again
   save_checkpoint();
   write_outputs();
-  if (options_.tensorboard) write_events(result);
   progress_.message(fmt::format(
       "epoch {}/{}: loss {:.4f}, accuracy {:.2f} %; validation loss {:.4f}, accuracy {:.2f} %{}; {:.0f} images/s, {}",
       result.epoch, options_.epochs, result.train_loss, 100 * result.train_accuracy, result.val_loss,
@@ -267,9 +264,10 @@ void Training::write_events(const EpochResult& r) {
 
 bool Training::test_best(const Interrupt& interrupt) {
   LoadedModel best = load_model(folder_ / weights_file, {}, device_.type());
-  const auto images = static_cast<int64_t>(data_.test.size());
   Batches batches(data_.test, test_loading(options_, model_data_.normalization), device_);
-  const auto tested = evaluate_showing_progress(*best.model, batches, images, "test", interrupt);
+  const auto tested = evaluate_showing_progress(
+      *best.model, batches, {.label = "test", .total = static_cast<int64_t>(data_.test.size()), .details = {}},
+      interrupt);
   progress_.clear();
   if (!tested) return false;
   test_accuracy_ = tested->accuracy();

@@ -56,20 +56,20 @@ class Training {
   bool run(const Interrupt&);
 
   const TrainingState& state() const { return state_; }
+  bool is_finished() const;                                // no epoch is left, or --patience is at its end
   double test_accuracy() const { return test_accuracy_; }  // of the best weights, once run() returned true
 
  private:
   int64_t steps() const;                     // an epoch's
   int64_t images_after(int64_t step) const;  // of the epoch, in its first `step` steps
-  bool is_finished() const;
-  bool train_epoch(const Interrupt&);  // from state_.step on
+  bool train_epoch(const Interrupt&);        // from state_.step on
   void step();
   std::optional<Evaluation> validate(const Interrupt&);  // nothing where it was interrupted
   void finish_epoch(const Evaluation&);
   void write_events(const EpochResult&);
   bool test_best(const Interrupt&);  // false where it was interrupted
-  std::optional<Evaluation> evaluate_showing_progress(models::MobileNetV1&, Batches&, int64_t images,
-                                                      const std::string& label, const Interrupt&);
+  std::optional<Evaluation> evaluate_showing_progress(models::MobileNetV1&, Batches&, ProgressState shown,
+                                                      const Interrupt&);
   ProgressState progress_state(int64_t done, int64_t total) const;
 
   const TrainOptions options_;
@@ -92,7 +92,7 @@ class Training {
   double timed_seconds_ = 0, test_seconds_ = 0;
 };
 
-// The options that a checkpoint's run was started with, and the data that it trains on (see `data_description`).
+// The options that a checkpoint's run was started with, and the data that it trains on (config.json's "data").
 struct SavedRun {
   nlohmann::json options, data;
 };

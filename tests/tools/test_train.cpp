@@ -89,7 +89,7 @@ TEST_CASE("a resumed run that has no epoch left changes nothing") {
   const Result result = run({"train", "--resume", folder / "run"});
   CAPTURE(result.err);
   CHECK(result.code == 0);
-  CHECK(contains(result.err, "nothing left"));
+  CHECK(contains(result.err, "nothing left to train"));
   check_same_run(trained_run(), folder.path / "run");
 }
 
