@@ -9,6 +9,7 @@
 // Layout: activations NHWC, filters [Cout,3,3,Cin]. PyTorch's [Cout,Cin,3,3] is converted by engine/io.
 #pragma once
 
+#include "kernels/common/fused_norm.h"
 #include "kernels/common/table.h"
 
 namespace kernels {
@@ -38,6 +39,18 @@ struct Conv2d {
                           const float* x,   // (N, H, W, Cin)
                           const float* dy,  // (N, P, Q, Cout)
                           float* dw);       // (Cout, 3, 3, Cin)
+  // With the batch norm and ReLU6 behind it (common/fused_norm.h); x is an image, or any activation.
+  void (*forward_fused)(Context&, const Conv2dShape&,
+                        const float* x,  // (N, H, W, Cin)
+                        const float* w,  // (Cout, 3, 3, Cin)
+                        float* z,        // (N, P, Q, Cout)
+                        const FusedNorm& norm_z) = nullptr;
+  void (*backward_weight_fused)(Context&, const Conv2dShape&,
+                                const float* x,           // (N, H, W, Cin)
+                                const float* z,           // (N, P, Q, Cout)
+                                const FusedNorm& norm_z,  // its gradients are there
+                                const float* du_z,        // (N, P, Q, Cout) the gradient at the batch norm's output
+                                float* dw) = nullptr;     // (Cout, 3, 3, Cin)
 };
 
 namespace reference {

@@ -10,6 +10,7 @@
 // Layout: activations NHWC, filters [3,3,C]. PyTorch's [C,1,3,3] is converted by engine/io.
 #pragma once
 
+#include "kernels/common/fused_norm.h"
 #include "kernels/common/table.h"
 
 namespace kernels {
@@ -39,6 +40,22 @@ struct DepthwiseConv {
                           const float* x,   // (N, H, W, C)
                           const float* dy,  // (N, P, Q, C)
                           float* dw);       // (3, 3, C)
+  // With the batch norms and ReLU6 on both sides (common/fused_norm.h): z = a(x) * w.
+  void (*forward_fused)(Context&, const DepthwiseConvShape&,
+                        const float* x,           // (N, H, W, C)
+                        const FusedNorm& norm_x,  // of x: its statistics are there
+                        const float* w,           // (3, 3, C)
+                        float* z,                 // (N, P, Q, C)
+                        const FusedNorm& norm_z) = nullptr;
+  void (*backward_fused)(Context&, const DepthwiseConvShape&,
+                         const float* x,           // (N, H, W, C)
+                         const FusedNorm& norm_x,  // its gradients are written
+                         const float* w,           // (3, 3, C)
+                         const float* z,           // (N, P, Q, C)
+                         const FusedNorm& norm_z,  // its gradients are there
+                         const float* du_z,        // (N, P, Q, C) the gradient at the output of z's batch norm
+                         float* du_x,              // (N, H, W, C) the gradient at the output of x's batch norm
+                         float* dw) = nullptr;     // (3, 3, C)
 };
 
 // The formulas above in double precision, plain loops: what every row is tested against.

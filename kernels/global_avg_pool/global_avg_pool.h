@@ -3,6 +3,7 @@
 //   forward   y[n,c] = 1/P Σ_p x[n,p,c]          backward  dx[n,p,c] = dy[n,c] / P
 #pragma once
 
+#include "kernels/common/fused_norm.h"
 #include "kernels/common/table.h"
 
 namespace kernels {
@@ -24,6 +25,16 @@ struct GlobalAvgPool {
   void (*backward)(Context&, const GlobalAvgPoolShape&,
                    const float* dy,  // (N, C)
                    float* dx);       // (N, P, C)
+  // With the batch norm and ReLU6 before it (common/fused_norm.h).
+  void (*forward_fused)(Context&, const GlobalAvgPoolShape&,
+                        const float* x,           // (N, P, C)
+                        const FusedNorm& norm_x,  // of x: its statistics are there
+                        float* y) = nullptr;      // (N, C)
+  void (*backward_fused)(Context&, const GlobalAvgPoolShape&,
+                         const float* x,           // (N, P, C)
+                         const FusedNorm& norm_x,  // its gradients are written
+                         const float* dy,          // (N, C)
+                         float* du_x) = nullptr;   // (N, P, C) the gradient at the batch norm's output
 };
 
 namespace reference {

@@ -7,6 +7,7 @@
 // m runs over the rows: batch · height · width pixels. Layout: filters [Cout,Cin], which is PyTorch's [Cout,Cin,1,1].
 #pragma once
 
+#include "kernels/common/fused_norm.h"
 #include "kernels/common/table.h"
 
 namespace kernels {
@@ -35,6 +36,22 @@ struct PointwiseConv {
                           const float* x,   // (M, Cin)
                           const float* dy,  // (M, Cout)
                           float* dw);       // (Cout, Cin)
+  // With the batch norms and ReLU6 on both sides (common/fused_norm.h): z = a(x) · wᵀ.
+  void (*forward_fused)(Context&, const PointwiseConvShape&,
+                        const float* x,           // (M, Cin)
+                        const FusedNorm& norm_x,  // of x: its statistics are there
+                        const float* w,           // (Cout, Cin)
+                        float* z,                 // (M, Cout)
+                        const FusedNorm& norm_z) = nullptr;
+  void (*backward_fused)(Context&, const PointwiseConvShape&,
+                         const float* x,           // (M, Cin)
+                         const FusedNorm& norm_x,  // its gradients are written
+                         const float* w,           // (Cout, Cin)
+                         const float* z,           // (M, Cout)
+                         const FusedNorm& norm_z,  // its gradients are there
+                         const float* du_z,        // (M, Cout) the gradient at the output of z's batch norm
+                         float* du_x,              // (M, Cin) the gradient at the output of x's batch norm
+                         float* dw) = nullptr;     // (Cout, Cin)
 };
 
 namespace reference {
