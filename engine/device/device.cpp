@@ -14,16 +14,18 @@ Device::Device(const Runtime& runtime)
 
 kernels::Context& Device::context(size_t workspace_bytes) {
   if (workspace_bytes > context_.workspace_bytes) {
-    allocator_.release(context_.workspace, context_.workspace_bytes);
+    workspace_.reset();  // first, so that its memory can be the new one's; a graph may hold it yet
     context_.workspace = nullptr;
     context_.workspace_bytes = 0;
-    context_.workspace = allocator_.allocate(workspace_bytes);
+    workspace_ = std::make_shared<Buffer>(*this, workspace_bytes);
+    context_.workspace = workspace_->data();
     context_.workspace_bytes = workspace_bytes;
   }
   return context_;
 }
 
 void Device::synchronize() {
+  ++synchronizations_;
   try {
     runtime_.stream_synchronize(stream_);
   } catch (const kernels::Error& error) {
@@ -81,11 +83,48 @@ Buffer::~Buffer() {
   if (device_ != nullptr) device_->allocator().release(data_, bytes_);
 }
 
-void Graph::discard() {
+void Graph::begin() {
+  workspaces_[0] = device_.workspace_;
+  device_.allocator().begin_pool(memory_);
   try {
-    device_.runtime().graph_destroy(device_.runtime().capture_end(device_.stream()));
+    device_.runtime().capture_begin(device_.stream());
+  } catch (...) {
+    device_.allocator().end_pool();
+    throw;
+  }
+}
+
+void Graph::end() {
+  device_.allocator().end_pool();
+  workspaces_[1] = device_.workspace_;
+  graph_ = device_.runtime().capture_end(device_.stream(), &nodes_);
+}
+
+void Graph::discard() {
+  device_.allocator().end_pool();
+  try {
+    device_.runtime().graph_destroy(device_.runtime().capture_end(device_.stream(), &nodes_));
   } catch (const kernels::Error&) {  // what went wrong inside the capture is already on its way
   }
+}
+
+Graph::~Graph() {
+  if (graph_ != nullptr) {
+    try {
+      device_.runtime().graph_destroy(graph_);
+    } catch (const kernels::Error&) {  // only where the device has failed; whatever is asked of it next says so
+    }
+  }
+  device_.allocator().dissolve(memory_);
+}
+
+void Graph::launch() {
+  try {
+    device_.runtime().graph_launch(graph_, device_.stream());
+  } catch (const kernels::Error& error) {
+    throw Error(fmt::format("a graph on {}", to_string(device_.type())), error.what());
+  }
+  ++device_.graph_launches_;
 }
 
 }  // namespace engine

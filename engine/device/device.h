@@ -1,6 +1,7 @@
 // A device as the engine sees it: its stream, its memory, the kernels' context, and which kernels to take.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -10,6 +11,8 @@
 #include "kernels/common/table.h"
 
 namespace engine {
+
+class Buffer;
 
 // One object a DeviceType, made when it is first asked for and never destroyed, so that tensors of any lifetime can
 // give their memory back. One thread drives a device; loader threads work on host memory.
@@ -30,13 +33,22 @@ class Device {
   // Waits until all work put on the device so far is done. Throws Error where some of it failed.
   void synchronize();
 
+  // How often, so far: kernels (on the CPU tasks and oneDNN's passes too) were launched, whether to run or into a
+  // graph, but not what cuBLAS and cuDNN launch; graphs were launched; synchronize() waited.
+  int64_t launches() const { return context_.launches; }
+  int64_t graph_launches() const { return graph_launches_; }
+  int64_t synchronizations() const { return synchronizations_; }
+
  private:
   friend Device& device(DeviceType);
+  friend class Graph;
   explicit Device(const Runtime&);
   const Runtime& runtime_;
   void* stream_;
   Allocator allocator_;
   kernels::Context context_;
+  std::shared_ptr<Buffer> workspace_;
+  int64_t graph_launches_ = 0, synchronizations_ = 0;
 };
 
 // Throws InputError for cuda where this build or this machine has no GPU.
@@ -79,6 +91,7 @@ class Event {
   ~Event() { device_.runtime().event_destroy(event_); }
   Event(const Event&) = delete;
   void record() { device_.runtime().event_record(event_, device_.stream()); }
+  void synchronize() const { device_.runtime().event_synchronize(event_); }  // waits for what was before the mark
   float milliseconds_since(const Event& start) const { return device_.runtime().event_elapsed(start.event_, event_); }
 
  private:
@@ -86,31 +99,41 @@ class Event {
   void* event_;
 };
 
-// Work captured once and replayed: everything that `work` puts on the device's stream. It must ask the runtime for no
-// memory and must not wait, so run it once before, to fill the allocator's cache. The tensors that it reads and writes
-// must live as long as the graph. Each launch also writes to the memory that `work` took from the allocator and gave
-// back: until the allocator can set such memory aside, keep nothing across a launch that was made after the capture.
+// Work captured once and replayed: everything that `work` puts on the device's stream, in that order. It must not wait,
+// nor copy from the host, and must ask the runtime for no memory: run it once before, which fills the allocator's cache
+// and makes what vendor libraries keep for a shape. What `work` takes from the allocator, and the workspace, the graph
+// keeps for itself as long as it lives, whatever `work` gave back; tensors of before that it reads and writes must live
+// as long as the graph.
 class Graph {
  public:
   template <class Work>
-  Graph(Device& device, Work work) : device_(device) {
-    device.runtime().capture_begin(device.stream());
+  Graph(Device& device, Work work) : Graph(device) {
+    begin();
     try {
       work();
     } catch (...) {
       discard();
       throw;
     }
-    graph_ = device.runtime().capture_end(device.stream());
+    end();
   }
-  ~Graph() { device_.runtime().graph_destroy(graph_); }
+  ~Graph();
   Graph(const Graph&) = delete;
-  void launch() { device_.runtime().graph_launch(graph_, device_.stream()); }
+  void launch();  // puts it all on the device's stream
+
+  size_t nodes() const { return nodes_; }            // kernels, tasks, copies: what a launch of the graph runs
+  size_t memory() const { return memory_.bytes(); }  // bytes set aside
 
  private:
+  explicit Graph(Device& device) : device_(device) {}
+  void begin();
+  void end();
   void discard();  // ends a capture that failed
   Device& device_;
+  MemoryPool memory_;
+  std::shared_ptr<Buffer> workspaces_[2];  // of the capture's begin and end
   void* graph_ = nullptr;
+  size_t nodes_ = 0;
 };
 
 }  // namespace engine

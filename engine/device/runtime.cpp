@@ -66,10 +66,11 @@ void event_destroy(void* event) { check(cudaEventDestroy(event_of(event)), "cuda
 void event_record(void* event, void* stream) {
   check(cudaEventRecord(event_of(event), stream_of(stream)), "cudaEventRecord");
 }
+void event_synchronize(void* event) { check(cudaEventSynchronize(event_of(event)), "cudaEventSynchronize"); }
 float event_elapsed(void* from, void* to) {
   float ms = 0;
-  check(cudaEventSynchronize(event_of(from)), "cudaEventSynchronize");
-  check(cudaEventSynchronize(event_of(to)), "cudaEventSynchronize");
+  event_synchronize(from);
+  event_synchronize(to);
   check(cudaEventElapsedTime(&ms, event_of(from), event_of(to)), "cudaEventElapsedTime");
   return ms;
 }
@@ -77,12 +78,14 @@ float event_elapsed(void* from, void* to) {
 void capture_begin(void* stream) {
   check(cudaStreamBeginCapture(stream_of(stream), cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
 }
-void* capture_end(void* stream) {
+void* capture_end(void* stream, size_t* nodes) {
   cudaGraph_t graph;
   cudaGraphExec_t executable;
   check(cudaStreamEndCapture(stream_of(stream), &graph), "cudaStreamEndCapture");
+  const cudaError_t counted = cudaGraphGetNodes(graph, nullptr, nodes);
   const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
   check(cudaGraphDestroy(graph), "cudaGraphDestroy");
+  check(counted, "cudaGraphGetNodes");
   check(status, "cudaGraphInstantiate");
   return executable;
 }
@@ -112,6 +115,7 @@ const Runtime& runtime() {
       event_create,
       event_destroy,
       event_record,
+      event_synchronize,
       event_elapsed,
       capture_begin,
       capture_end,

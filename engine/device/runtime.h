@@ -43,10 +43,11 @@ struct Runtime {
   void* (*event_create)();
   void (*event_destroy)(void* event);
   void (*event_record)(void* event, void* stream);
+  void (*event_synchronize)(void* event);
   float (*event_elapsed)(void* from, void* to);  // milliseconds; waits for both
 
   void (*capture_begin)(void* stream);
-  void* (*capture_end)(void* stream);  // an executable graph
+  void* (*capture_end)(void* stream, size_t* nodes);  // an executable graph, and how many nodes it has
   void (*graph_launch)(void* graph, void* stream);
   void (*graph_destroy)(void* graph);
 };

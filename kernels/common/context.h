@@ -29,6 +29,7 @@ struct Context {
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
   std::shared_ptr<void> cublas, cudnn, onednn;
+  mutable int64_t launches = 0;  // kernels, tasks and oneDNN's passes put on the stream so far
 };
 
 }  // namespace kernels

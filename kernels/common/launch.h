@@ -37,6 +37,7 @@ void launch(const Context& context, void (*kernel)(P...), dim3 grid, dim3 block,
             "cudaFuncSetAttribute", __FILE__, __LINE__);
     check(cudaLaunchKernel(kernel, grid, block, pointers, shared_bytes, static_cast<cudaStream_t>(context.stream)),
           "launch", __FILE__, __LINE__);
+    ++context.launches;
   };
   run(static_cast<P>(arguments)...);
 }

@@ -72,6 +72,7 @@ void run(Context& context, const char* operation, std::vector<int64_t> direction
       const auto call = [](void* function) { (*static_cast<std::function<void()>*>(function))(); };
       check(cudaLaunchHostFunc(stream, call, &library.captured.back()), "cudaLaunchHostFunc", __FILE__, __LINE__);
     }
+    ++context.launches;
   } catch (const dnnl::error& error) {
     throw Error(std::string("oneDNN: ") + error.what() + " (status " + std::to_string(error.status) + ")");
   }

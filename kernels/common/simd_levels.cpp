@@ -10,6 +10,7 @@ void run_tasks(const Context& context, int64_t count, void (*task)(const void*, 
                size_t argument_bytes) {
   check(simt::launch_tasks(static_cast<cudaStream_t>(context.stream), count, task, argument, argument_bytes),
         "launch_tasks", __FILE__, __LINE__);
+  ++context.launches;
 }
 
 void fail(const char* message) { throw Error(message); }

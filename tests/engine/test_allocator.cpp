@@ -94,3 +94,48 @@ TEST_CASE("where memory runs out the cache is freed, and then the sizes are told
   allocator.release(large, 8192);
   allocator.empty_cache();
 }
+
+TEST_CASE("a pool's memory is its own until it is dissolved, and comes from the cache", "[allocator]") {
+  Allocator allocator(small_runtime(1 << 20), nullptr);
+  void* a = allocator.allocate(1000);
+  void* b = allocator.allocate(1000);
+  allocator.release(a, 1000);
+  allocator.release(b, 1000);
+
+  engine::MemoryPool pool;
+  allocator.begin_pool(pool);
+  void* first = allocator.allocate(1000);
+  allocator.release(first, 1000);
+  CHECK(allocator.allocate(1000) == first);  // within the pool it is reused
+  CHECK(pool.bytes() == 1024);
+  allocator.release(first, 1000);
+  void* kept = allocator.allocate(1000);
+  CHECK(kept == first);
+  void* other = allocator.allocate(1000);
+  allocator.release(other, 1000);
+  CHECK(pool.bytes() == 2048);
+  test::check_message(test::message_of([&] { allocator.allocate(5000); }), {"5120 bytes", "run once before"});
+  test::check_message(test::message_of([&] { allocator.begin_pool(pool); }), {"within a capture"});
+  allocator.end_pool();
+  CHECK(allocator.stats().runtime_allocations == 2);
+  CHECK(allocator.stats().in_use == 1024);
+  CHECK(allocator.stats().pooled == 1024);
+  CHECK(allocator.stats().cached == 0);
+
+  void* outside = allocator.allocate(1000);  // none of the pool's, though one of them is free
+  CHECK(outside != other);
+  CHECK(outside != first);
+  CHECK(allocator.stats().held() == 3072);
+  allocator.release(outside, 1000);
+  allocator.empty_cache();  // leaves the pool alone
+  CHECK(fake.used == 2048);
+
+  allocator.dissolve(pool);
+  CHECK(allocator.stats().pooled == 0);
+  CHECK(allocator.allocate(1000) == other);
+  allocator.release(kept, 1000);  // which lived on, and returns to the cache
+  allocator.release(other, 1000);
+  CHECK(allocator.stats().cached == 2048);
+  allocator.empty_cache();
+  CHECK(fake.used == 0);
+}

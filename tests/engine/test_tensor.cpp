@@ -1,3 +1,4 @@
+#include <optional>
 #include <utility>
 
 #include "engine/device/run.h"
@@ -106,6 +107,59 @@ TEST_CASE("events time, and graphs replay, what lies on the device's stream", "[
   test::check_message(test::message_of([&] { Graph(d, failing); }), {"on purpose"});
   work();
   CHECK(y.to_host<float>() == std::vector<float>{6, 6, 6});
+}
+
+TEST_CASE("a graph's memory and workspace are its own, whatever runs between its launches", "[device]") {
+  if (!test::device_present()) return;
+  Device& d = device(test::device());
+  constexpr int64_t n = 1000;
+  const Tensor x = Tensor::from_host(std::vector<float>(n, 4.0f), {n}, test::device());
+  const Tensor y = Tensor::zeros({n}, test::device());
+  const auto relu6 = [&](const Tensor& from, const Tensor& to) {
+    run(d, &kernels::Relu6::forward, kernels::Relu6Shape{n}, from.data<float>(), to.data<float>());
+  };
+  const auto work = [&] {  // through a tensor that is gone afterwards
+    const Tensor between = Tensor::empty({n}, test::device());
+    relu6(x, between);
+    relu6(between, y);
+  };
+  const int64_t launches = d.launches();
+  work();
+  const int64_t eager = d.launches() - launches;
+  const engine::MemoryStats before = d.allocator().stats();
+  std::optional<Graph> graph(std::in_place, d, work);
+  CHECK(graph->nodes() == static_cast<size_t>(eager));
+  CHECK(d.launches() == launches + 2 * eager);
+  CHECK(graph->memory() == Allocator::size_class(n * sizeof(float)));
+  CHECK(d.allocator().stats().held() == before.held());
+  CHECK(d.allocator().stats().pooled == graph->memory());
+
+  // As many tensors of that size as there are, and a workspace larger than ever: none of them may be the graph's.
+  std::vector<Tensor> others;
+  for (int i = 0; i < 8; ++i) others.push_back(Tensor::from_host(std::vector<float>(n, 7.0f), {n}, test::device()));
+  const void* workspace = d.context(1).workspace;
+  d.context(2 * d.context(1).workspace_bytes);
+  CHECK(d.context(1).workspace != workspace);
+  std::vector<Tensor> more;
+  for (int i = 0; i < 8; ++i)
+    more.push_back(Tensor::empty({static_cast<int64_t>(d.context(1).workspace_bytes) / 8}, test::device()));
+  for (const Tensor& t : more) CHECK(t.data() != workspace);
+  const int64_t allocations = d.allocator().stats().allocations, waits = d.synchronizations();
+  const int64_t graphs = d.graph_launches();
+  graph->launch();
+  CHECK(d.graph_launches() == graphs + 1);
+  CHECK(d.allocator().stats().allocations == allocations);
+  CHECK(d.synchronizations() == waits);
+  CHECK(y.to_host<float>() == std::vector<float>(n, 4.0f));
+  for (const Tensor& t : others) CHECK(t.to_host<float>() == std::vector<float>(n, 7.0f));
+
+  graph.reset();
+  CHECK(d.allocator().stats().pooled == 0);
+  // What was not run before finds no memory, and the device stays usable.
+  d.allocator().empty_cache();
+  test::check_message(test::message_of([&] { Graph(d, work); }), {"run once before"});
+  work();
+  CHECK(y.to_host<float>() == std::vector<float>(n, 4.0f));
 }
 
 TEST_CASE("a kernel that cannot be launched says operation, row and shape", "[device]") {
