@@ -15,6 +15,9 @@
 // Counting elements of a convolution's input I and output O, forward moves I + O, the data gradient 2·O + 2·I and the
 // weight gradient 2·O + I: 5·O + 4·I, where convolution, batch norm and ReLU6 as separate operations move about
 // 16·O + 3·I.
+//
+// In inference μ and σ² are the running ones, constants: scale goes into the convolution's weights, β - scale·μ is a
+// bias (`forward_folded`).
 #pragma once
 
 #include <cstdint>

@@ -18,7 +18,8 @@ namespace kernels::KERNEL_TARGET::onednn {
 using dnnl::memory;
 using Layout = memory::format_tag;
 
-enum Direction { forward, backward_data, backward_weight };
+// `folded` is forward with a bias and ReLU6.
+enum Direction { forward, folded, backward_data, backward_weight };
 
 // Primitives that run one after the other, and the arrays of the caller that they read and write.
 struct Pass {
@@ -96,10 +97,26 @@ typename P::primitive_desc describe_backward(const Library& library, const Hint&
 #endif
 }
 
+// The same with ReLU6 at the end.
+template <class P, class... A>
+typename P::primitive_desc describe_with_relu6(const Library& library, const A&... arguments) {
+  dnnl::post_ops relu6;
+  dnnl::primitive_attr attributes;
+#if DNNL_VERSION_MAJOR >= 3
+  relu6.append_eltwise(dnnl::algorithm::eltwise_clip, 0, 6);
+  attributes.set_post_ops(relu6);
+  return {library.engine, arguments..., attributes};
+#else
+  relu6.append_eltwise(1, dnnl::algorithm::eltwise_clip, 0, 6);
+  attributes.set_post_ops(relu6);
+  return {typename P::desc(arguments...), attributes, library.engine};
+#endif
+}
+
 constexpr auto f32 = memory::data_type::f32;
 
 // A 3×3 convolution, padding 1, with x (N, H, W, in) and y (N, P, Q, out). `filters` is their layout in the caller's
-// array: Layout::ohwi, or Layout::hwigo with groups. Arrays: {x, w, y}, {dy, w, dx}, {x, dy, dw}.
+// array: Layout::ohwi, or Layout::hwigo with groups. Arrays: {x, w, y} or {x, w, b, y}, {dy, w, dx}, {x, dy, dw}.
 // oneDNN lays filters out as it likes: they are copied there and back, which is nothing beside an activation.
 inline Pass convolution(const Library& library, Direction direction, int64_t batch, int64_t height, int64_t width,
                         int64_t in, int64_t out, int64_t groups, int64_t stride, Layout filters) {
@@ -112,6 +129,17 @@ inline Pass convolution(const Library& library, Direction direction, int64_t bat
   const auto direct = dnnl::algorithm::convolution_direct;
   const auto array = [&](const memory::desc& desc) { return memory(desc, library.engine, nullptr); };
 
+  if (direction == folded) {
+    const memory::desc b({out}, f32, Layout::a);
+    const auto desc = describe_with_relu6<dnnl::convolution_forward>(library, dnnl::prop_kind::forward_inference,
+                                                                     direct, x, any, b, y, strides, padding, padding);
+    const memory mx = array(x), mw = array(ours), mb = array(b), my = array(y);
+    const memory theirs(desc.weights_desc(), library.engine);
+    return {{{dnnl::reorder(mw, theirs), {{DNNL_ARG_FROM, mw}, {DNNL_ARG_TO, theirs}}},
+             {dnnl::convolution_forward(desc),
+              {{DNNL_ARG_SRC, mx}, {DNNL_ARG_WEIGHTS, theirs}, {DNNL_ARG_BIAS, mb}, {DNNL_ARG_DST, my}}}},
+            {mx, mw, mb, my}};
+  }
   const auto hint = describe<dnnl::convolution_forward>(library, dnnl::prop_kind::forward_training, direct, x, any, y,
                                                         strides, padding, padding);
   if (direction == backward_weight) {
@@ -147,6 +175,13 @@ inline Pass product(const Library& library, Direction direction, int64_t rows, i
   const auto array = [&](const memory::desc& desc) { return memory(desc, library.engine, nullptr); };
   const memory mx = array(x), mw = array(w), my = array(y), mb = array(b);  // or their gradients
 
+  if (direction == folded) {
+    const auto desc =
+        describe_with_relu6<dnnl::inner_product_forward>(library, dnnl::prop_kind::forward_inference, x, w, b, y);
+    return {{{dnnl::inner_product_forward(desc),
+              {{DNNL_ARG_SRC, mx}, {DNNL_ARG_WEIGHTS, mw}, {DNNL_ARG_BIAS, mb}, {DNNL_ARG_DST, my}}}},
+            {mx, mw, mb, my}};
+  }
   const auto training = dnnl::prop_kind::forward_training;
   const auto hint = bias ? describe<dnnl::inner_product_forward>(library, training, x, w, b, y)
                          : describe<dnnl::inner_product_forward>(library, training, x, w, y);

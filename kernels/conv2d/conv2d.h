@@ -51,6 +51,12 @@ struct Conv2d {
                                 const FusedNorm& norm_z,  // its gradients are there
                                 const float* du_z,        // (N, P, Q, Cout) the gradient at the batch norm's output
                                 float* dw) = nullptr;     // (Cout, 3, 3, Cin)
+  // In inference, the batch norm folded into w and bias (common/fused_norm.h): y = min(max(x * w + bias, 0), 6).
+  void (*forward_folded)(Context&, const Conv2dShape&,
+                         const float* x,       // (N, H, W, Cin)
+                         const float* w,       // (Cout, 3, 3, Cin)
+                         const float* bias,    // (Cout)
+                         float* y) = nullptr;  // (N, P, Q, Cout)
 };
 
 namespace reference {

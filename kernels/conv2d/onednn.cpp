@@ -35,6 +35,10 @@ extern const Conv2d conv2d_onednn = {
         [](Context& context, const Conv2dShape& s, const float* x, const float* dy, float* dw) {
           run(context, onednn::backward_weight, s, {x, dy, dw});
         },
+    .forward_folded =
+        [](Context& context, const Conv2dShape& s, const float* x, const float* w, const float* bias, float* y) {
+          run(context, onednn::folded, s, {x, w, bias, y});
+        },
 };
 
 }  // namespace kernels::KERNEL_TARGET

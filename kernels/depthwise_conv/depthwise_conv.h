@@ -56,6 +56,12 @@ struct DepthwiseConv {
                          const float* du_z,        // (N, P, Q, C) the gradient at the output of z's batch norm
                          float* du_x,              // (N, H, W, C) the gradient at the output of x's batch norm
                          float* dw) = nullptr;     // (3, 3, C)
+  // In inference, the batch norm folded into w and bias (common/fused_norm.h): y = min(max(x * w + bias, 0), 6).
+  void (*forward_folded)(Context&, const DepthwiseConvShape&,
+                         const float* x,       // (N, H, W, C)
+                         const float* w,       // (3, 3, C)
+                         const float* bias,    // (C)
+                         float* y) = nullptr;  // (N, P, Q, C)
 };
 
 // The formulas above in double precision, plain loops: what every row is tested against.

@@ -36,6 +36,10 @@ extern const DepthwiseConv depthwise_conv_onednn = {
         [](Context& context, const DepthwiseConvShape& s, const float* x, const float* dy, float* dw) {
           run(context, onednn::backward_weight, s, {x, dy, dw});
         },
+    .forward_folded =
+        [](Context& context, const DepthwiseConvShape& s, const float* x, const float* w, const float* bias, float* y) {
+          run(context, onednn::folded, s, {x, w, bias, y});
+        },
 };
 
 }  // namespace kernels::KERNEL_TARGET

@@ -33,6 +33,10 @@ extern const PointwiseConv pointwise_conv_onednn = {
         [](Context& context, const PointwiseConvShape& s, const float* x, const float* dy, float* dw) {
           run(context, onednn::backward_weight, s, {x, dy, dw});
         },
+    .forward_folded =
+        [](Context& context, const PointwiseConvShape& s, const float* x, const float* w, const float* bias, float* y) {
+          run(context, onednn::folded, s, {x, w, bias, y});
+        },
 };
 
 }  // namespace kernels::KERNEL_TARGET

@@ -52,6 +52,12 @@ struct PointwiseConv {
                          const float* du_z,        // (M, Cout) the gradient at the output of z's batch norm
                          float* du_x,              // (M, Cin) the gradient at the output of x's batch norm
                          float* dw) = nullptr;     // (Cout, Cin)
+  // In inference, the batch norm folded into w and bias (common/fused_norm.h): y = min(max(x · wᵀ + bias, 0), 6).
+  void (*forward_folded)(Context&, const PointwiseConvShape&,
+                         const float* x,       // (M, Cin)
+                         const float* w,       // (Cout, Cin)
+                         const float* bias,    // (Cout)
+                         float* y) = nullptr;  // (M, Cout)
 };
 
 namespace reference {

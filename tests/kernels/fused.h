@@ -191,6 +191,29 @@ auto forward_fused_check(const Convolution<Shape>& op, int (*in_channels)(const 
   };
 }
 
+// forward_folded: the bias is the last term, then ReLU6.
+template <class Row, class Shape>
+auto forward_folded_check(const Convolution<Shape>& op, int (*out_channels)(const Shape&),
+                          double (*forward_terms)(const Shape&), int offset = 0) {
+  return [=](const Row& row, const Shape& s, Random& random) -> Outputs {
+    const auto x = random.floats(op.inputs(s), 0, 6), w = random.floats(op.weights(s));
+    const auto bias = random.floats(out_channels(s), -2, 6);
+    const Array<float> device_x(x, offset), device_w(w, offset), device_bias(bias, offset),
+        device_y(op.outputs(s), offset);
+    row.forward_folded(context(row.workspace(s)), s, device_x, device_w, device_bias, device_y);
+    Doubles expected(op.outputs(s)), magnitude(op.outputs(s));
+    op.forward(s, to_double(x).data(), to_double(w).data(), expected.data());
+    op.forward(s, absolute(x).data(), absolute(w).data(), magnitude.data());
+    for (size_t i = 0; i < expected.size(); ++i) {
+      expected[i] = std::clamp(expected[i] + bias[i % bias.size()], 0.0, 6.0);
+      magnitude[i] += std::fabs(bias[i % bias.size()]);
+    }
+    const std::vector<float> y = device_y.read();
+    check_sum(y, expected, magnitude, forward_terms(s) + 1);
+    return {y};
+  };
+}
+
 template <class Row, class Shape>
 auto backward_fused_check(const Convolution<Shape>& op, int (*in_channels)(const Shape&),
                           int (*out_channels)(const Shape&), double (*data_terms)(const Shape&), int offset = 0) {

@@ -1,5 +1,5 @@
 #include "kernels/conv2d/conv2d.h"
-#include "kernels/convolution.h"
+#include "kernels/fused.h"
 
 using kernels::Conv2d, kernels::Conv2dShape;
 namespace reference = kernels::reference;
@@ -28,6 +28,7 @@ const test::Convolution<Conv2dShape> op = {
     [](const Conv2dShape& s) { return int64_t{s.out_channels} * 9 * s.in_channels; }};
 double forward_terms(const Conv2dShape& s) { return 9.0 * s.in_channels; }
 double data_terms(const Conv2dShape& s) { return 9.0 * s.out_channels; }
+int out_channels(const Conv2dShape& s) { return s.out_channels; }
 
 }  // namespace
 
@@ -44,6 +45,12 @@ TEST_CASE("conv2d backward_weight", "[conv2d]") {
   std::vector<Conv2dShape> shapes = awkward;
   shapes.insert(shapes.end(), {{60, 10, 9, 3, 32, 1}, {130, 9, 6, 3, 5, 2}, {20, 30, 32, 3, 32, 1}});
   test::for_each_case(&Conv2d::backward_weight, shapes, 40, draw, test::backward_weight_check<Conv2d>(op));
+}
+
+TEST_CASE("conv2d forward_folded", "[conv2d]") {
+  for (const int offset : {0, 1})
+    test::for_each_case(&Conv2d::forward_folded, awkward, 20, draw,
+                        test::forward_folded_check<Conv2d>(op, out_channels, forward_terms, offset));
 }
 
 TEST_CASE("conv2d of arrays at odd addresses", "[conv2d]") {

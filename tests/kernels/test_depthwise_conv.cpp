@@ -1,6 +1,7 @@
 #include "kernels/common/async_copy.h"
 #include "kernels/convolution.h"
 #include "kernels/depthwise_conv/depthwise_conv.h"
+#include "kernels/fused.h"
 
 using kernels::DepthwiseConv, kernels::DepthwiseConvShape;
 namespace reference = kernels::reference;
@@ -36,6 +37,7 @@ std::vector<DepthwiseConvShape> awkward_and_large() {
   return shapes;
 }
 double terms(const DepthwiseConvShape&) { return 9; }
+int channels(const DepthwiseConvShape& s) { return s.channels; }
 
 }  // namespace
 
@@ -111,4 +113,10 @@ TEST_CASE("depthwise_conv reference agrees with finite differences", "[depthwise
     INFO(s.batch << "x" << s.height << "x" << s.width << "x" << s.channels << " stride " << s.stride);
     test::check_gradients(op, s, random);
   }
+}
+
+TEST_CASE("depthwise_conv forward_folded", "[depthwise_conv]") {
+  for (const int offset : {0, 1})
+    test::for_each_case(&DepthwiseConv::forward_folded, awkward_and_large(), 20, draw,
+                        test::forward_folded_check<DepthwiseConv>(op, channels, terms, offset));
 }

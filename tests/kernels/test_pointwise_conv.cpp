@@ -1,3 +1,4 @@
+#include "kernels/fused.h"
 #include "kernels/harness.h"
 #include "kernels/pointwise_conv/pointwise_conv.h"
 
@@ -102,6 +103,26 @@ TEST_CASE("pointwise_conv backward_data", "[pointwise_conv]") {
 
 TEST_CASE("pointwise_conv backward_weight", "[pointwise_conv]") {
   check_pass(&PointwiseConv::backward_weight, backward_weight);
+}
+
+namespace {
+
+const test::Convolution<PointwiseConvShape> op = {
+    reference::pointwise_conv_forward,
+    reference::pointwise_conv_backward_data,
+    reference::pointwise_conv_backward_weight,
+    [](const PointwiseConvShape& s) { return s.rows * s.in_channels; },
+    [](const PointwiseConvShape& s) { return s.rows * s.out_channels; },
+    [](const PointwiseConvShape& s) { return int64_t{s.in_channels} * s.out_channels; }};
+int out_channels(const PointwiseConvShape& s) { return s.out_channels; }
+double forward_terms(const PointwiseConvShape& s) { return s.in_channels; }
+
+}  // namespace
+
+TEST_CASE("pointwise_conv forward_folded", "[pointwise_conv]") {
+  for (const int offset : {0, 1})
+    test::for_each_case(&PointwiseConv::forward_folded, awkward, 8, draw,
+                        test::forward_folded_check<PointwiseConv>(op, out_channels, forward_terms, offset));
 }
 
 // L = Σ dy · y(x, w) has the gradients dx and dw: along a random direction v, (L(x + hv) - L(x - hv)) / 2h = dx · v.
