@@ -96,7 +96,7 @@ class Maker {
     // From the set itself, image items[b], or from the resized batch, image b.
     static_assert(sizeof(int32_t) == sizeof(uint32_t));
     kernels::Context context;
-    loop_.forward(context, {int(count), height_, width_, height_, width_}, options_.augment, options_.seed, epoch,
+    loop_.forward(context, {int(count), height_, width_, height_, width_}, options_.augment, options_.seed, &epoch,
                   copy ? batch.bytes.data() : set_.images.data(),
                   copy ? nullptr : reinterpret_cast<const int32_t*>(batch.items.data()), batch.items.data(),
                   batch.images.data());

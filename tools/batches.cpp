@@ -1,5 +1,7 @@
 #include "tools/batches.h"
 
+#include <vector>
+
 #include "engine/device/run.h"
 #include "kernels/augment/augment.h"
 
@@ -40,36 +42,52 @@ Batches::Batches(const data::Dataset& set, data::LoaderOptions options, engine::
       options_(with_content(options, set, device)),
       height_(or_else(options.resolution, set.height)),
       width_(or_else(options.resolution, set.width)),
+      epoch_(Tensor::zeros({1}, device.type(), engine::DType::int32)),
       loader_(set, options_) {
   if (options_.content == Content::indices)
     set_ = Tensor::from_host(set.images, {static_cast<int64_t>(set.size()), height_, width_, 3}, device.type());
 }
 
 void Batches::start(uint32_t epoch, int64_t first_step) {
-  epoch_ = epoch;
+  epoch_.write<int32_t>(std::vector<int32_t>{static_cast<int32_t>(epoch)});
   loader_.start(epoch, first_step);
 }
 
-Batch Batches::next() {
+int64_t Batches::load() {
   const data::HostBatch& host = loader_.next();
   const auto count = static_cast<int64_t>(host.items.size());
-  Batch batch;
-  batch.labels = Tensor::from_host(host.labels, {count}, device_.type());
   const engine::Shape shape = {count, height_, width_, 3};
-  if (options_.content == Content::images) {
-    batch.images = Tensor::from_host(host.images, shape, device_.type());
-    return batch;
+  const auto [place, is_new] = memory_.try_emplace(count);
+  Memory& memory = place->second;
+  loaded_ = &memory;
+  if (is_new) {
+    memory.labels = Tensor::empty({count}, device_.type(), engine::DType::int32);
+    if (options_.content == Content::images) {
+      memory.images = Tensor::empty(shape, device_.type());
+    } else {
+      memory.items = Tensor::empty({count}, device_.type(), engine::DType::int32);
+      if (options_.content == Content::bytes) memory.bytes = Tensor::empty(shape, device_.type(), engine::DType::uint8);
+    }
   }
+  memory.labels.write<int32_t>(host.labels);
+  if (memory.images.defined()) memory.images.write<float>(host.images);
+  if (memory.bytes.defined()) memory.bytes.write<uint8_t>(host.bytes);
   // Tensors have no unsigned 32-bit numbers; the bits are the same.
-  const Tensor items =
-      Tensor::from_host(std::vector<int32_t>(host.items.begin(), host.items.end()), {count}, device_.type());
+  if (memory.items.defined()) memory.items.write<int32_t>(std::vector<int32_t>(host.items.begin(), host.items.end()));
+  return count;
+}
+
+Batch Batches::make() {
+  const Memory& memory = *loaded_;
+  if (memory.images.defined()) return {memory.images, memory.labels};
+  const int64_t count = memory.labels.count();
   const bool kept = options_.content == Content::indices;
-  const Tensor bytes = kept ? set_ : Tensor::from_host(host.bytes, shape, device_.type());
-  batch.images = Tensor::empty(shape, device_.type());
+  const auto bits = [](const Tensor& t) { return reinterpret_cast<const uint32_t*>(t.data<int32_t>()); };
+  const Tensor images = Tensor::empty({count, height_, width_, 3}, device_.type());
   engine::run(device_, &kernels::Augment::forward, shape_of(count, height_, width_), options_.augment, options_.seed,
-              epoch_, bytes.data<uint8_t>(), kept ? items.data<int32_t>() : nullptr,
-              reinterpret_cast<const uint32_t*>(items.data<int32_t>()), batch.images.data<float>());
-  return batch;
+              bits(epoch_), (kept ? set_ : memory.bytes).data<uint8_t>(), kept ? memory.items.data<int32_t>() : nullptr,
+              bits(memory.items), images.data<float>());
+  return {images, memory.labels};
 }
 
 }  // namespace tools

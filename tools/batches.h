@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 
 #include "data/loader.h"
 #include "engine/device/device.h"
@@ -13,6 +14,10 @@ struct Batch {
   engine::Tensor images;  // (B, R, R, 3), augmented and normalised
   engine::Tensor labels;  // (B)
 };
+
+// Reading a batch has two parts, so that the second one can be captured in a graph: load() brings what the loader's
+// threads made into device memory, which is the same for all batches of a size, and make() augments it there, where
+// that is done on the device.
 
 // Where the pixels are augmented follows from the device and its policy:
 //   CPU, a row of plain loops  in the loader's threads, beside the training
@@ -27,16 +32,29 @@ class Batches {
 
   int64_t steps() const { return loader_.steps(); }  // batches an epoch
   void start(uint32_t epoch, int64_t first_step);    // data::Loader::start
-  Batch next();                                      // data::Loader::next
+  int64_t load();  // the next batch (data::Loader::next); returns its number of images
+  // The batch that was loaded. Copies nothing and waits for nothing. Labels, and images that are not made on the
+  // device, are overwritten by the next load().
+  Batch make();
+  Batch next() { return load(), make(); }
   double seconds_waited() const { return loader_.seconds_waited(); }
 
  private:
+  // Device memory that batches of one size are brought to; what the content does not need is undefined.
+  struct Memory {
+    engine::Tensor labels;  // (B)
+    engine::Tensor items;   // (B) the images' numbers; their bits as int32
+    engine::Tensor bytes;   // (B, R, R, 3)
+    engine::Tensor images;  // (B, R, R, 3)
+  };
   engine::Device& device_;
   const data::LoaderOptions options_;
   const int64_t height_, width_;
-  engine::Tensor set_;  // (N, H, W, 3) bytes on the device, where it is kept there
+  engine::Tensor set_;    // (N, H, W, 3) bytes on the device, where it is kept there
+  engine::Tensor epoch_;  // (1), its bits as int32
   data::Loader loader_;
-  uint32_t epoch_ = 0;
+  std::map<int64_t, Memory> memory_;  // of each size of batch
+  Memory* loaded_ = nullptr;          // what load() filled last
 };
 
 }  // namespace tools

@@ -11,6 +11,7 @@
 #include "kernels/depthwise_conv/depthwise_conv.h"
 #include "kernels/global_avg_pool/global_avg_pool.h"
 #include "kernels/linear/linear.h"
+#include "kernels/loss_totals/loss_totals.h"
 #include "kernels/pointwise_conv/pointwise_conv.h"
 #include "kernels/relu6/relu6.h"
 
@@ -38,6 +39,7 @@ std::string describe(const kernels::GlobalAvgPoolShape& s) {
 std::string describe(const kernels::LinearShape& s) {
   return format("rows {}, features {} to {}", s.rows, s.in_features, s.out_features);
 }
+std::string describe(const kernels::LossTotalsShape& s) { return format("batch {}", s.batch); }
 std::string describe(const kernels::OptimizerShape& s) { return format("{} chunks", s.chunks); }
 std::string describe(const kernels::PointwiseConvShape& s) {
   return format("rows {}, channels {} to {}", s.rows, s.in_channels, s.out_channels);

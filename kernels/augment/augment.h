@@ -116,7 +116,8 @@ struct Augment {
   Provider provider;
   bool (*supports)(const AugmentShape&);
   size_t (*workspace)(const AugmentShape&);  // bytes
-  void (*forward)(Context&, const AugmentShape&, const AugmentOptions&, uint64_t seed, uint32_t epoch,
+  void (*forward)(Context&, const AugmentShape&, const AugmentOptions&, uint64_t seed,
+                  const uint32_t* epoch,  // (1) in device memory, so that a captured pass serves all epochs
                   const uint8_t* images,  // (N, H, W, 3) a whole set, or the batch
                   const int32_t* rows,    // (B) the batch's images, each in 0 … N-1; nullptr: 0 … B-1
                   const uint32_t* items,  // (B) their numbers in the set, which their parameters depend on

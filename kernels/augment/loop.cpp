@@ -74,7 +74,7 @@ void interleave(int Q, const float* __restrict red, const float* __restrict gree
   for (int j = 0; j < Q; ++j) y[3 * j] = red[j], y[3 * j + 1] = green[j], y[3 * j + 2] = blue[j];
 }
 
-void forward(Context&, const AugmentShape& s, const AugmentOptions& options, uint64_t seed, uint32_t epoch,
+void forward(Context&, const AugmentShape& s, const AugmentOptions& options, uint64_t seed, const uint32_t* epoch,
              const uint8_t* images, const int32_t* rows, const uint32_t* items, float* y) {
   check(options);
   const Normalisation n = normalisation(options);
@@ -86,7 +86,7 @@ void forward(Context&, const AugmentShape& s, const AugmentOptions& options, uin
   for (int b = 0; b < s.batch; ++b) {
     const uint8_t* image = images + (rows != nullptr ? rows[b] : b) * pixels * 3;
     const uint64_t grey = unpack_image(H, W, stride, image, source.data());
-    const AugmentMap m = augment_map(s, options, draw(options, seed, epoch, items[b]), grey);
+    const AugmentMap m = augment_map(s, options, draw(options, seed, *epoch, items[b]), grey);
     for (int i = 0; i < P; ++i, y += 3 * static_cast<int64_t>(Q)) {
       find_neighbours(s, m, i, stride, first.data(), across.data(), down.data());
       load_neighbours(Q, stride, source.data(), first.data(), near.data());

@@ -6,7 +6,7 @@
 
 namespace kernels::KERNEL_TARGET {
 
-__global__ void augment_naive_maps(AugmentShape s, AugmentOptions options, uint64_t seed, uint32_t epoch,
+__global__ void augment_naive_maps(AugmentShape s, AugmentOptions options, uint64_t seed, const uint32_t* epoch,
                                    const uint8_t* images, const int32_t* rows, const uint32_t* items,
                                    AugmentMap* maps) {
   const int b = blockIdx.x * blockDim.x + threadIdx.x;
@@ -17,7 +17,7 @@ __global__ void augment_naive_maps(AugmentShape s, AugmentOptions options, uint6
     const uint8_t* p = images + (rows != nullptr ? rows[b] : b) * pixels * 3;
     for (int64_t i = 0; i < pixels; ++i, p += 3) red += p[0], green += p[1], blue += p[2];
   }
-  maps[b] = augment_map(s, options, draw(options, seed, epoch, items[b]), grey_of(red, green, blue));
+  maps[b] = augment_map(s, options, draw(options, seed, *epoch, items[b]), grey_of(red, green, blue));
 }
 
 __global__ void augment_naive_forward(AugmentShape s, Normalisation n, const uint8_t* images, const int32_t* rows,
@@ -38,7 +38,7 @@ extern const Augment augment_naive = {
     .supports = [](const AugmentShape&) { return true; },
     .workspace = [](const AugmentShape& s) -> size_t { return s.batch * sizeof(AugmentMap); },
     .forward =
-        [](Context& context, const AugmentShape& s, const AugmentOptions& options, uint64_t seed, uint32_t epoch,
+        [](Context& context, const AugmentShape& s, const AugmentOptions& options, uint64_t seed, const uint32_t* epoch,
            const uint8_t* images, const int32_t* rows, const uint32_t* items, float* y) {
           check(options);
           const auto maps = static_cast<AugmentMap*>(context.workspace);

@@ -29,8 +29,9 @@ struct Words {
 };
 
 __global__ void __launch_bounds__(augment_staged_block)
-    augment_staged_forward(AugmentShape s, AugmentOptions options, Normalisation n, uint64_t seed, uint32_t epoch,
-                           bool aligned, const uint8_t* images, const int32_t* rows, const uint32_t* items, float* y) {
+    augment_staged_forward(AugmentShape s, AugmentOptions options, Normalisation n, uint64_t seed,
+                           const uint32_t* epoch, bool aligned, const uint8_t* images, const int32_t* rows,
+                           const uint32_t* items, float* y) {
   uint32_t* source = dynamic_shared<uint32_t>();
   __shared__ uint32_t sum;
   __shared__ AugmentMap map;
@@ -52,7 +53,7 @@ __global__ void __launch_bounds__(augment_staged_block)
   }
   if (options.contrast > 0) atomicAdd(&sum, grey_of(reds, greens, blues));  // of integers: the same in any order
   __syncthreads();
-  if (threadIdx.x == 0) map = augment_map(s, options, draw(options, seed, epoch, items[b]), sum);
+  if (threadIdx.x == 0) map = augment_map(s, options, draw(options, seed, *epoch, items[b]), sum);
   __syncthreads();
   const AugmentMap m = map;
   const int count = s.out_height * s.out_width;
@@ -67,7 +68,7 @@ extern const Augment augment_staged = {
     .supports = [](const AugmentShape& s) { return augment_staged_bytes(s) <= augment_staged_limit; },
     .workspace = [](const AugmentShape&) -> size_t { return 0; },
     .forward =
-        [](Context& context, const AugmentShape& s, const AugmentOptions& options, uint64_t seed, uint32_t epoch,
+        [](Context& context, const AugmentShape& s, const AugmentOptions& options, uint64_t seed, const uint32_t* epoch,
            const uint8_t* images, const int32_t* rows, const uint32_t* items, float* y) {
           check(options);
           const bool aligned = int64_t{s.out_height} * s.out_width % 4 == 0 && all_aligned({y});

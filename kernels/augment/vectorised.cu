@@ -9,7 +9,7 @@ namespace kernels::KERNEL_TARGET {
 constexpr int augment_vectorised_block = 256;
 
 __global__ void __launch_bounds__(augment_vectorised_block)
-    augment_vectorised_maps(AugmentShape s, AugmentOptions options, uint64_t seed, uint32_t epoch,
+    augment_vectorised_maps(AugmentShape s, AugmentOptions options, uint64_t seed, const uint32_t* epoch,
                             const uint8_t* images, const int32_t* rows, const uint32_t* items, AugmentMap* maps) {
   const int b = blockIdx.x;
   const int64_t pixels = int64_t{s.in_height} * s.in_width;
@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(augment_vectorised_block)
     atomicAdd(&sum, grey_of(red, green, blue));  // of integers: the same in any order
   }
   __syncthreads();
-  if (threadIdx.x == 0) maps[b] = augment_map(s, options, draw(options, seed, epoch, items[b]), sum);
+  if (threadIdx.x == 0) maps[b] = augment_map(s, options, draw(options, seed, *epoch, items[b]), sum);
 }
 
 // groups: of four pixels, the last one perhaps smaller, in an output image.
@@ -48,7 +48,7 @@ extern const Augment augment_vectorised = {
     .supports = [](const AugmentShape&) { return true; },
     .workspace = [](const AugmentShape& s) -> size_t { return s.batch * sizeof(AugmentMap); },
     .forward =
-        [](Context& context, const AugmentShape& s, const AugmentOptions& options, uint64_t seed, uint32_t epoch,
+        [](Context& context, const AugmentShape& s, const AugmentOptions& options, uint64_t seed, const uint32_t* epoch,
            const uint8_t* images, const int32_t* rows, const uint32_t* items, float* y) {
           check(options);
           const auto maps = static_cast<AugmentMap*>(context.workspace);

@@ -12,6 +12,7 @@
 #include "kernels/depthwise_conv/depthwise_conv.h"
 #include "kernels/global_avg_pool/global_avg_pool.h"
 #include "kernels/linear/linear.h"
+#include "kernels/loss_totals/loss_totals.h"
 #include "kernels/pointwise_conv/pointwise_conv.h"
 #include "kernels/relu6/relu6.h"
 
@@ -41,6 +42,7 @@ std::map<std::string, std::vector<std::string>> all_rows(DeviceType device) {
   list_rows<GlobalAvgPool>(device, all);
   list_rows<Linear>(device, all);
   list_rows<CrossEntropy>(device, all);
+  list_rows<LossTotals>(device, all);
   list_rows<Adam>(device, all);
   list_rows<Add>(device, all);
   list_rows<Augment>(device, all);

@@ -97,9 +97,9 @@ std::vector<float> forward(const Augment& row, const AugmentShape& s, const Augm
                            int offset = 0) {
   const test::Array<uint8_t> images(batch.images, offset);
   const test::Array<int32_t> rows(batch.rows.empty() ? std::vector<int32_t>(1) : batch.rows);
-  const test::Array<uint32_t> items(batch.items);
+  const test::Array<uint32_t> items(batch.items), epoch(std::vector<uint32_t>{batch.epoch});
   const test::Array<float> y(int64_t{s.batch} * s.out_height * s.out_width * 3, offset);
-  row.forward(test::context(row.workspace(s)), s, options, batch.seed, batch.epoch, images,
+  row.forward(test::context(row.workspace(s)), s, options, batch.seed, epoch, images,
               batch.rows.empty() ? nullptr : rows.data(), items, y);
   return y.read();
 }
@@ -112,7 +112,7 @@ std::vector<float> on_the_host(const AugmentShape& s, const AugmentOptions& opti
   kernels::Context context;
   context.stream = context.workspace = reinterpret_cast<void*>(uintptr_t{1});
   std::vector<float> y(size_t(s.batch) * s.out_height * s.out_width * 3, NAN);
-  loop.forward(context, s, options, batch.seed, batch.epoch, batch.images.data(),
+  loop.forward(context, s, options, batch.seed, &batch.epoch, batch.images.data(),
                batch.rows.empty() ? nullptr : batch.rows.data(), batch.items.data(), y.data());
   return y;
 }
@@ -287,7 +287,7 @@ TEST_CASE("augment: many threads may run the CPU's loop at once", "[augment]") {
       together[i].resize(alone[i].size());
       kernels::Context context;
       for (int repeat = 0; repeat < 50; ++repeat)
-        loop.forward(context, s, options, batch.seed, batch.epoch, batch.images.data(),
+        loop.forward(context, s, options, batch.seed, &batch.epoch, batch.images.data(),
                      batch.rows.empty() ? nullptr : batch.rows.data(), batch.items.data(), together[i].data());
     });
   for (std::thread& thread : threads) thread.join();

@@ -30,6 +30,7 @@ TEST_CASE("a oneDNN row is replayed with its graph", "[onednn]") {
     size_t nodes = 0;
     void* graph = runtime.capture_end(context.stream, &nodes);
     CHECK(nodes == 1);
+    CHECK(context.launches == 1);
     CHECK(std::isnan(dy.read()[0]));  // nothing ran yet
     runtime.graph_launch(graph, context.stream);
     expect(first);
