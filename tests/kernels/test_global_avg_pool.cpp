@@ -1,3 +1,4 @@
+#include "kernels/fused.h"
 #include "kernels/global_avg_pool/global_avg_pool.h"
 #include "kernels/harness.h"
 
@@ -52,6 +53,45 @@ TEST_CASE("global_avg_pool backward", "[global_avg_pool]") {
                         }
                         return results;
                       });
+}
+
+TEST_CASE("global_avg_pool forward_fused", "[global_avg_pool]") {
+  for (const int offset : {0, 1})
+    test::for_each_case(&GlobalAvgPool::forward_fused, awkward, 20, draw,
+                        [=](const GlobalAvgPool& row, const GlobalAvgPoolShape& s, test::Random& random) {
+                          const test::DrawnNorm norm(random, s.channels);
+                          const auto x = random.floats(inputs(s), -2, 3);
+                          std::vector<double> expected(outputs(s)), magnitude(outputs(s));
+                          reference::global_avg_pool_forward(s, norm.activation(x).data(), expected.data());
+                          reference::global_avg_pool_forward(s, norm.activation_size(x).data(), magnitude.data());
+                          const test::Array<float> device_x(x, offset), device_y(outputs(s), offset);
+                          const test::DeviceNorm device_norm(norm, test::Stage::no_gradients, offset);
+                          row.forward_fused(test::context(row.workspace(s)), s, device_x, device_norm.get(), device_y);
+                          // An activation has three roundings of its own.
+                          test::check_sum(device_y.read(), expected, magnitude, s.positions + 3);
+                          return test::Outputs{device_y.read()};
+                        });
+}
+
+TEST_CASE("global_avg_pool backward_fused", "[global_avg_pool]") {
+  for (const int offset : {0, 1})
+    test::for_each_case(
+        &GlobalAvgPool::backward_fused, awkward, 20, draw,
+        [=](const GlobalAvgPool& row, const GlobalAvgPoolShape& s, test::Random& random) {
+          const test::DrawnNorm norm(random, s.channels);
+          auto x = random.floats(inputs(s), -2, 3);
+          norm.leave_corners(x);
+          const auto dy = random.floats(outputs(s));
+          std::vector<double> da(inputs(s)), size(inputs(s));
+          reference::global_avg_pool_backward(s, test::to_double(dy).data(), da.data());
+          reference::global_avg_pool_backward(s, test::absolute(dy).data(), size.data());
+          const test::Array<float> device_x(x, offset), device_dy(dy, offset), device_du(inputs(s), offset);
+          const test::DeviceNorm device_norm(norm, test::Stage::no_gradients, offset);
+          row.backward_fused(test::context(row.workspace(s)), s, device_x, device_norm.get(), device_dy, device_du);
+          test::Outputs results = {device_du.read()};
+          test::check_du(x, norm, device_norm, da, size, 1, results[0], results);
+          return results;
+        });
 }
 
 // L = Σ dy · y(x): along a direction v, L(x + v) - L(x) = dx · v, as L is linear.

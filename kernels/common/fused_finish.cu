@@ -1,0 +1,110 @@
+// The second pass of the fused kernels (common/fused.h): what the slices found, joined in a fixed order. A block takes
+// 32 channels, so its reads are runs of 128 bytes; its lanes share the slices, then the first adds up what all found.
+#include "kernels/batchnorm/batchnorm.h"
+#include "kernels/common/fused.h"
+
+namespace kernels::KERNEL_TARGET {
+
+namespace {
+
+constexpr int threads = 512, block_channels = 32, lanes = threads / block_channels;
+
+// The lanes' values of the thread's channel, added from the first to the last. Has a barrier: for all threads.
+__device__ __forceinline__ float add_lanes(float (&values)[lanes][block_channels], float own) {
+  values[threadIdx.y][threadIdx.x] = own;
+  __syncthreads();
+  float sum = 0;
+  for (int lane = 0; lane < lanes; ++lane) sum += values[lane][threadIdx.x];
+  return sum;
+}
+
+}  // namespace
+
+__global__ void __launch_bounds__(threads)
+    fused_finish_statistics_kernel(float rows, int channels, int slices, const float* __restrict__ partials,
+                                   const int* __restrict__ counts, FusedNorm norm) {
+  __shared__ float offsets[lanes][block_channels], squares[lanes][block_channels];
+  const int c = blockIdx.x * block_channels + threadIdx.x;
+  const bool outside = c >= channels;
+  const int64_t stride = 2 * static_cast<int64_t>(channels);
+  const float first = outside ? 0 : partials[c];
+  float offset = 0;  // Σ nᵢ (μᵢ - first)
+#pragma unroll 4
+  for (int i = outside ? slices : threadIdx.y; i < slices; i += lanes)
+    offset += static_cast<float>(counts[i]) * (partials[i * stride + c] - first);
+  const float mean = first + add_lanes(offsets, offset) / rows;
+  float square = 0;  // Σ Sᵢ + nᵢ (μᵢ-μ)²
+#pragma unroll 4
+  for (int i = outside ? slices : threadIdx.y; i < slices; i += lanes) {
+    const float d = partials[i * stride + c] - mean;
+    square += partials[i * stride + channels + c] + static_cast<float>(counts[i]) * d * d;
+  }
+  square = add_lanes(squares, square);
+  if (threadIdx.y > 0 || outside) return;
+  norm.running_mean[c] = (1 - norm.momentum) * norm.running_mean[c] + norm.momentum * mean;
+  norm.running_var[c] = (1 - norm.momentum) * norm.running_var[c] + norm.momentum * (square / (rows - 1));
+  norm.mean[c] = mean;
+  norm.invstd[c] = 1 / sqrtf(square / rows + norm.eps);
+  norm.scale[c] = norm.weight[c] * norm.invstd[c];
+}
+
+// The first blocks join the gradients, the others the weights' slices: each of their threads one weight, or some of its
+// slices where there are many.
+__global__ void __launch_bounds__(threads)
+    fused_finish_gradients_kernel(float rows, int channels, int slices, const float* __restrict__ partials,
+                                  FusedNorm norm, int weight_lanes, WeightPartials weights) {
+  __shared__ float sums[lanes][block_channels], products[lanes][block_channels];
+  const unsigned channel_blocks = (channels + block_channels - 1) / block_channels;
+  if (blockIdx.x >= channel_blocks) {
+    const int thread = threadIdx.y * block_channels + threadIdx.x, outputs = threads / weight_lanes;
+    const int64_t k = static_cast<int64_t>(blockIdx.x - channel_blocks) * outputs + thread % outputs;
+    float* shared = &sums[0][0];
+    float sum = 0;
+    if (k < weights.count)
+#pragma unroll 4
+      for (int slice = thread / outputs; slice < weights.slices; slice += weight_lanes)
+        sum += weights.partial[slice * weights.count + k];
+    shared[thread] = sum;
+    __syncthreads();
+    if (thread >= outputs || k >= weights.count) return;
+    for (int lane = 1; lane < weight_lanes; ++lane) sum += shared[lane * outputs + thread];
+    weights.dw[k] = sum;
+    return;
+  }
+  const int c = blockIdx.x * block_channels + threadIdx.x;
+  const bool outside = c >= channels;
+  float sum = 0, product = 0;
+#pragma unroll 4
+  for (int i = outside ? slices : threadIdx.y; i < slices; i += lanes) {
+    const float* p = partials + i * (2 * static_cast<int64_t>(channels)) + c;
+    sum += p[0];
+    product += p[channels];
+  }
+  products[threadIdx.y][threadIdx.x] = product;
+  sum = add_lanes(sums, sum);
+  if (threadIdx.y > 0 || outside) return;
+  for (int lane = 1; lane < lanes; ++lane) product += products[lane][threadIdx.x];
+  const float dweight = product * norm.invstd[c], minus_scale = -norm.scale[c] / rows;
+  norm.dbias[c] = sum;
+  norm.dweight[c] = dweight;
+  norm.slope[c] = minus_scale * norm.invstd[c] * dweight;
+  norm.constant[c] = minus_scale * sum;
+}
+
+void fused_finish_statistics(Context& context, int64_t rows, int channels, int slices, const Partials& partials,
+                             const FusedNorm& norm) {
+  check_training({rows, channels});
+  launch(context, fused_finish_statistics_kernel, ceil_div(channels, block_channels), dim3(block_channels, lanes), 0,
+         rows, channels, slices, partials.sums, partials.counts, norm);
+}
+
+void fused_finish_gradients(Context& context, int64_t rows, int channels, int slices, const Partials& partials,
+                            const FusedNorm& norm, const WeightPartials& weights) {
+  int weight_lanes = 1;
+  while (weight_lanes < lanes && weight_lanes * 8 < weights.slices) weight_lanes *= 2;
+  launch(context, fused_finish_gradients_kernel,
+         ceil_div(channels, block_channels) + ceil_div(weights.count, threads / weight_lanes),
+         dim3(block_channels, lanes), 0, rows, channels, slices, partials.sums, norm, weight_lanes, weights);
+}
+
+}  // namespace kernels::KERNEL_TARGET
