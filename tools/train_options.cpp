@@ -80,6 +80,11 @@ void for_each_option(Options& o, Visit visit) {
   visit("seed", o.seed, fixed, seed_number(), "of weights, order and augmentation");
   visit("save_steps", o.save_steps, changeable, whole_number(0, INT64_MAX),
         "save a checkpoint every N steps too, not only after each epoch; 0: no");
+  visit("graph", o.graph, changeable, one_of({"on", "off"}),
+        "capture the training step once for each size of batch and replay it, as a CUDA graph or the CPU device's");
+  visit("loss_every", o.loss_every, changeable, whole_number(0, INT64_MAX),
+        "read the sum of losses back from the device every N steps, which waits for them; 0: 50 on a GPU, 1 on the "
+        "CPU, where there is nothing to wait for");
   visit("tensorboard", o.tensorboard, changeable, CLI::Validator(""), "write TensorBoard's event files too");
 }
 
@@ -155,6 +160,7 @@ TrainOptions resumed(const nlohmann::json& saved, const TrainOptions& given, con
   TrainOptions options = given;
   for_each_option(options, [&](const char* key, auto& value, bool may_change, const CLI::Validator& check, auto&&...) {
     using Value = std::decay_t<decltype(value)>;
+    if (may_change && !saved.contains(key)) return;  // of a program of before there was such an option
     Value before;
     try {
       before = saved.at(key).template get<Value>();

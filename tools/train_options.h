@@ -51,6 +51,8 @@ struct TrainOptions {
   int64_t limit = 0;        // images; 0: all
   uint64_t seed = 0;
   int64_t save_steps = 0;  // 0: after each epoch
+  std::string graph = "on";
+  int64_t loss_every = 0;  // steps; 0: as the device suggests
   bool tensorboard = false;
 };
 

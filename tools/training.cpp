@@ -6,9 +6,11 @@
 #include <cmath>
 
 #include "engine/autograd/functions.h"
+#include "engine/device/run.h"
 #include "engine/error.h"
 #include "engine/io/checkpoint.h"
 #include "engine/io/file.h"
+#include "kernels/loss_totals/loss_totals.h"
 #include "tools/command.h"
 #include "tools/report.h"
 
@@ -95,6 +97,8 @@ Training::Training(const TrainOptions& options, const TrainingData& training_dat
                 .total_steps = steps() * options.epochs,
                 .warmup_steps = std::llround(options.warmup_epochs * static_cast<double>(steps())),
                 .min_lr = static_cast<float>(options.min_lr)},
+      totals_(engine::Tensor::zeros({sizeof(kernels::TrainingTotals)}, device.type(), engine::DType::uint8)),
+      guard_(engine::Tensor::zeros({1}, device.type())),
       train_batches_(data_.train, train_loading(options, model_data_.normalization), device),
       validation_batches_(data_.chooses(), test_loading(options, model_data_.normalization), device) {}
 
@@ -157,16 +161,24 @@ bool Training::run(const Interrupt& interrupt) {
 }
 
 bool Training::train_epoch(const Interrupt& interrupt) {
+  const int64_t on_this_device = device_.type() == engine::DeviceType::cuda ? 50 : 1;
+  const int64_t loss_every = options_.loss_every > 0 ? options_.loss_every : on_this_device;
   train_batches_.start(static_cast<uint32_t>(state_.epoch), state_.step);
+  write_totals();
   while (state_.step < steps()) {
-    if (interrupt.requested()) return false;
+    const bool interrupted = interrupt.requested();
     const auto start = std::chrono::steady_clock::now();
-    step();
+    if (!interrupted) step();
+    const bool saves = options_.save_steps > 0 && state_.step % options_.save_steps == 0;
+    const bool last = interrupted || state_.step == steps();
+    if (last || saves || state_.step % loss_every == 0) read_totals();
     const double seconds = seconds_since(start);
     state_.seconds += seconds;
-    ++timed_steps_, timed_seconds_ += seconds;
+    timed_seconds_ += seconds;
+    if (interrupted) return false;
+    ++timed_steps_;
     progress_.show(progress_state(state_.step, steps()));
-    if (options_.save_steps > 0 && state_.step % options_.save_steps == 0) save_checkpoint();
+    if (saves) save_checkpoint();
   }
   return !interrupt.requested();
 }
@@ -188,32 +200,69 @@ std::optional<Evaluation> Training::evaluate_showing_progress(models::MobileNetV
 }
 
 void Training::step() {
+  // Not too far ahead of the device: an interrupt waits for what lies between.
+  std::unique_ptr<engine::Event>& mark = last_steps_[static_cast<size_t>(state_.step) % last_steps_.size()];
+  if (mark != nullptr) mark->synchronize();
   const double waited = train_batches_.seconds_waited();
-  const Batch batch = train_batches_.next();
+  const int64_t images = train_batches_.load();
   state_.waited += train_batches_.seconds_waited() - waited;
-  const int64_t run_step = state_.epoch * steps() + state_.step;
-  optimizer_.lr = engine::optim::learning_rate(schedule_, run_step);
+  optimizer_.lr = engine::optim::learning_rate(schedule_, state_.epoch * steps() + state_.step);
+  optimizer_.begin_step();
+  run_step(images);
+  if (mark == nullptr) mark = std::make_unique<engine::Event>(device_);
+  mark->record();
+  ++state_.step;
+}
+
+void Training::run_step(int64_t images) {
+  if (options_.graph == "off") return work();
+  std::unique_ptr<engine::Graph>& graph = graphs_[images];
+  if (graph != nullptr) return graph->launch();
+  // The first step of its size runs by itself. Then all memory that the step needs lies in the allocator's cache, from
+  // where the capture takes it.
+  work();
+  graph = std::make_unique<engine::Graph>(device_, [this] { work(); });
+}
+
+void Training::work() {
+  const Batch batch = train_batches_.make();
   const auto scored =
       engine::cross_entropy(model_(batch.images), batch.labels, static_cast<float>(options_.label_smoothing));
   optimizer_.zero_grad();
   engine::backward(scored.loss);
-  optimizer_.step(scored.loss);  // which changes nothing where the loss is no number
+  const kernels::LossTotalsShape shape = {static_cast<int>(batch.labels.count())};
+  engine::run(device_, &kernels::LossTotals::add, shape, scored.losses.data<float>(), scored.correct.data<int32_t>(),
+              scored.loss.data<float>(), static_cast<kernels::TrainingTotals*>(totals_.data()), guard_.data<float>());
+  optimizer_.apply_step(guard_);  // which changes nothing where the loss is no number, or an earlier one was none
+}
 
-  double loss_sum = 0;
-  for (const float loss : scored.losses.to_host<float>()) loss_sum += loss;
-  if (!std::isfinite(loss_sum)) {
-    // The optimiser has left the weights as they were, so that the pass can be looked at again.
+void Training::write_totals() {
+  const kernels::TrainingTotals totals = {
+      .loss_sum = state_.loss_sum, .correct = state_.correct, .steps = state_.step, .bad_loss = 0, .bad = 0};
+  totals_.write<uint8_t>({reinterpret_cast<const uint8_t*>(&totals), sizeof totals});
+  read_step_ = state_.step;
+}
+
+void Training::read_totals() {
+  if (read_step_ == state_.step) return;
+  kernels::TrainingTotals totals;
+  totals_.read<uint8_t>({reinterpret_cast<uint8_t*>(&totals), sizeof totals});
+  if (totals.bad != 0) {
+    // The weights are those that this step met, and the loader makes its batch again, so that the pass can be looked
+    // at.
+    train_batches_.start(static_cast<uint32_t>(state_.epoch), totals.steps);
+    const Batch batch = train_batches_.next();
     const std::string where =
         models::first_not_finite(model_, batch.images, batch.labels, static_cast<float>(options_.label_smoothing));
     throw std::runtime_error(fmt::format(
-        "the loss became {} in epoch {}, step {} of {} (step {} of the run), where {} first held NaN or infinity; {} "
-        "holds the state before it: a smaller --lr may help",
-        loss_sum, state_.epoch + 1, state_.step + 1, steps(), run_step + 1, where.empty() ? "the sum of losses" : where,
-        (folder_ / checkpoint_file).string()));
+        "the loss became {} in epoch {}, step {} of {} (step {} of the run), where {} first held NaN or "
+        "infinity; {} holds the state before it: a smaller --lr may help",
+        totals.bad_loss, state_.epoch + 1, totals.steps + 1, steps(), state_.epoch * steps() + totals.steps + 1,
+        where.empty() ? "the sum of losses" : where, (folder_ / checkpoint_file).string()));
   }
-  for (const int32_t correct : scored.correct.to_host<int32_t>()) state_.correct += correct;
-  state_.loss_sum += loss_sum;
-  ++state_.step;
+  state_.loss_sum = totals.loss_sum;
+  state_.correct = totals.correct;
+  read_step_ = state_.step;
 }
 
 void Training::finish_epoch(const Evaluation& tested) {
@@ -302,9 +351,9 @@ ProgressState Training::progress_state(int64_t done, int64_t total) const {
   shown.label = fmt::format("epoch {}/{}", state_.epoch + 1, options_.epochs);
   shown.done = done, shown.total = total;
   const auto images = static_cast<double>(images_after(state_.step));
-  if (images > 0) {
-    shown.details = {fmt::format("loss {:.4f}", state_.loss_sum / images),
-                     fmt::format("accuracy {:.1f} %", 100 * static_cast<double>(state_.correct) / images),
+  if (const auto read = static_cast<double>(images_after(read_step_)); read > 0) {
+    shown.details = {fmt::format("loss {:.4f}", state_.loss_sum / read),
+                     fmt::format("accuracy {:.1f} %", 100 * static_cast<double>(state_.correct) / read),
                      fmt::format("{:.0f} images/s", images / std::max(state_.seconds, 1e-9))};
   }
   if (timed_steps_ > 0) {

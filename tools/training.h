@@ -2,8 +2,12 @@
 // state before it, and on nothing else, so that a run that was stopped anywhere goes on to the same bytes.
 #pragma once
 
+#include <array>
 #include <filesystem>
+#include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
 #include "data/open.h"
@@ -63,7 +67,11 @@ class Training {
   int64_t steps() const;                     // an epoch's
   int64_t images_after(int64_t step) const;  // of the epoch, in its first `step` steps
   bool train_epoch(const Interrupt&);        // from state_.step on
-  void step();
+  void step();                               // loads the next batch and puts its step on the device, waiting for none
+  void run_step(int64_t images);             // of the batch that was loaded: as a graph where that is wanted
+  void work();                               // what run_step runs or captures: launches only
+  void write_totals();                       // the state's sums to the device
+  void read_totals();                        // and back; throws where a loss was no number
   std::optional<Evaluation> validate(const Interrupt&);  // nothing where it was interrupted
   void finish_epoch(const Evaluation&);
   void write_events(const EpochResult&);
@@ -82,8 +90,13 @@ class Training {
   models::MobileNetV1 model_;
   engine::optim::Optimizer optimizer_;
   engine::optim::Schedule schedule_;
-  TrainingState state_;
+  TrainingState state_;    // its sums are those of the first read_step_ steps
+  int64_t read_step_ = 0;  // of the epoch
+  engine::Tensor totals_;  // kernels::TrainingTotals of the epoch under way, as uint8
+  engine::Tensor guard_;   // (1) the step's loss, NaN from the first on that is no number
   Batches train_batches_, validation_batches_;
+  std::map<int64_t, std::unique_ptr<engine::Graph>> graphs_;  // of a step with so many images
+  std::array<std::unique_ptr<engine::Event>, 4> last_steps_;  // marks behind them: how far the host may be ahead
   double test_accuracy_ = 0;
   std::optional<TensorboardWriter> events_;  // once there is something to write, where it is asked for
   Progress progress_;

@@ -19,12 +19,14 @@ struct Library {
   cublasHandle_t handle = nullptr;
   float* ones = nullptr;  // (ones_count), device
   int64_t ones_count = 0;
+  std::vector<float*> shorter;  // that it took the place of: captured graphs read them yet
 
   // The default math mode keeps fp32 products fp32 (TF32 must be asked for), and cuBLAS by default uses no atomics: the
   // same bits in every run on one stream.
   Library() { check(cublasCreate(&handle), "cublasCreate"); }
   ~Library() {
     cudaFree(ones);
+    for (float* array : shorter) cudaFree(array);
     cublasDestroy(handle);
   }
   Library(const Library&) = delete;
@@ -41,7 +43,7 @@ inline Library& library(Context& context) {
 inline const float* ones(Library& library, int64_t count) {
   if (count > library.ones_count) {
     using KERNEL_TARGET::check;
-    check(cudaFree(library.ones), "cudaFree", __FILE__, __LINE__);  // waits for what still reads it
+    if (library.ones != nullptr) library.shorter.push_back(library.ones);
     library.ones = nullptr, library.ones_count = 0;
     const std::vector<float> host(count, 1.0f);
     check(cudaMalloc(&library.ones, count * sizeof(float)), "cudaMalloc", __FILE__, __LINE__);
