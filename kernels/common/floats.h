@@ -4,6 +4,7 @@
 
 #include <initializer_list>
 
+#include "kernels/common/bf16.h"
 #include "kernels/common/target.h"
 
 namespace kernels::KERNEL_TARGET {
@@ -15,7 +16,7 @@ inline bool all_aligned(std::initializer_list<const void*> pointers) {
   return true;
 }
 
-// load, store      V floats at p; for V = 4, p is 16-byte aligned
+// load, store      V floats at p; for V = 4, p is 16-byte aligned. Or V bfloat16; for V = 4, p is 8-byte aligned
 // each(f)          f(0), f(1) … as the elements
 // [k], sum()       one of them; their sum
 // add, subtract, multiply_add  += a; -= a; += a · b, element by element, or by one factor for all
@@ -31,7 +32,9 @@ struct Floats<1> {
     return {f(0)};
   }
   __device__ static __forceinline__ Floats load(const float* p) { return {*p}; }
+  __device__ static __forceinline__ Floats load(const Bf16* p) { return {to_float(*p)}; }
   __device__ __forceinline__ void store(float* p) const { *p = v; }
+  __device__ __forceinline__ void store(Bf16* p) const { *p = to_bf16(v); }
   __device__ __forceinline__ float operator[](int) const { return v; }
   __device__ __forceinline__ float sum() const { return v; }
   __device__ __forceinline__ void add(const Floats& a) { v += a.v; }
@@ -55,7 +58,13 @@ struct Floats<4> {
     return {Vector { f(0), f(1), f(2), f(3) }};
   }
   static __forceinline__ Floats load(const float* p) { return {*reinterpret_cast<const Memory*>(p)}; }
+  static __forceinline__ Floats load(const Bf16* p) {
+    return {Vector { to_float(p[0]), to_float(p[1]), to_float(p[2]), to_float(p[3]) }};
+  }
   __forceinline__ void store(float* p) const { *reinterpret_cast<Memory*>(p) = v; }
+  __forceinline__ void store(Bf16* p) const {
+    for (int k = 0; k < 4; ++k) p[k] = to_bf16(v[k]);
+  }
   __forceinline__ float operator[](int k) const { return v[k]; }
   __forceinline__ float sum() const { return (v[0] + v[1]) + (v[2] + v[3]); }
   __forceinline__ void add(const Floats& a) { v += a.v; }
@@ -70,7 +79,16 @@ struct Floats<4> {
     return {{f(0), f(1), f(2), f(3)}};
   }
   __device__ static __forceinline__ Floats load(const float* p) { return {*reinterpret_cast<const float4*>(p)}; }
+  __device__ static __forceinline__ Floats load(const Bf16* p) {
+    const uint2 bits = *reinterpret_cast<const uint2*>(p);
+    return {{__uint_as_float(bits.x << 16), __uint_as_float(bits.x & 0xffff0000u), __uint_as_float(bits.y << 16),
+             __uint_as_float(bits.y & 0xffff0000u)}};
+  }
   __device__ __forceinline__ void store(float* p) const { *reinterpret_cast<float4*>(p) = v; }
+  __device__ __forceinline__ void store(Bf16* p) const {
+    *reinterpret_cast<uint2*>(p) = {uint32_t{to_bf16(v.x).bits} | uint32_t{to_bf16(v.y).bits} << 16,
+                                    uint32_t{to_bf16(v.z).bits} | uint32_t{to_bf16(v.w).bits} << 16};
+  }
   __device__ __forceinline__ float operator[](int k) const { return k == 0 ? v.x : k == 1 ? v.y : k == 2 ? v.z : v.w; }
   __device__ __forceinline__ float sum() const { return (v.x + v.y) + (v.z + v.w); }
   __device__ __forceinline__ void add(const Floats& a) { v.x += a.v.x, v.y += a.v.y, v.z += a.v.z, v.w += a.v.w; }

@@ -21,7 +21,9 @@ namespace {
 
 template <class Row>
 void list_rows(DeviceType device, std::map<std::string, std::vector<std::string>>& all) {
-  for (const Row& row : implementations<Row>(device)) all[Row::operation].push_back(row.name);
+  auto& names = all[Row::operation];
+  for (const Row& row : implementations<Row>(device))
+    if (std::find(names.begin(), names.end(), row.name) == names.end()) names.emplace_back(row.name);
 }
 
 std::string joined(const std::vector<std::string>& words) {
@@ -36,6 +38,7 @@ std::map<std::string, std::vector<std::string>> all_rows(DeviceType device) {
   std::map<std::string, std::vector<std::string>> all;
   list_rows<DepthwiseConv>(device, all);
   list_rows<PointwiseConv>(device, all);
+  list_rows<PointwiseConvOf<Bf16>>(device, all);
   list_rows<Conv2d>(device, all);
   list_rows<BatchNorm>(device, all);
   list_rows<Relu6>(device, all);

@@ -29,13 +29,31 @@ std::span<const Row> implementations(DeviceType device) {
 #endif
 }
 
+// How a row computes. A row without a word about it computes in fp32.
+//   fp32  as it says
+//   tf32  on tensor cores: arrays are float, but the factors of a product are rounded to 11 bits of mantissa
+//   bf16  on tensor cores: the factors are bfloat16
+// tf32 is no type of an array. bf16 is one (common/bf16.h): operations whose activations can be of it have a table for
+// it of their own, as PointwiseConvOf<Bf16>.
+enum class Precision { fp32, tf32, bf16 };
+
 // Which rows to take: `--kernels auto|native|vendor|OP=NAME,…`. A name given for an operation wins; then a row of the
 // preferred provider; then any row that supports the shape, so that no shape is left without one.
 struct Policy {
   enum class Preference { automatic, native, vendor };
   Preference preference = Preference::automatic;
   std::map<std::string, std::string> named;  // operation -> row
+  Precision precision = Precision::fp32;     // `--precision`: rows of a lower one are taken only where they are named
 };
+
+// Row::precision where the row type has it.
+template <class Row>
+Precision precision_of(const Row& row) {
+  if constexpr (requires { row.precision; })
+    return row.precision;
+  else
+    return Precision::fp32;
+}
 
 // Reads "auto", "native", "vendor", "depthwise_conv=tiled,linear=naive" or "vendor,depthwise_conv=tiled".
 // Throws std::invalid_argument that says which word is wrong and what would be right. Operation and row names are
@@ -45,8 +63,8 @@ Policy parse_policy(const std::string& text, DeviceType device);
 // Operation -> the names of its rows on a device, in the table's order.
 std::map<std::string, std::vector<std::string>> all_rows(DeviceType device);
 
-// The last row (the top of the ladder) of the preferred provider that has `pass` and supports `shape`.
-// Row::operation is the operation's name. Throws Error where none does.
+// The last row (the top of the ladder) of the preferred provider that has `pass`, supports `shape` and is not of a
+// lower precision than the policy's. Row::operation is the operation's name. Throws Error where none does.
 template <class Row, class Shape, class Pass>
 const Row& choose(DeviceType device, const Policy& policy, const Shape& shape, Pass Row::*pass) {
   const auto table = implementations<Row>(device);
@@ -58,6 +76,7 @@ const Row& choose(DeviceType device, const Policy& policy, const Shape& shape, P
   for (const Row& row : table) {
     if (row.*pass == nullptr || !row.supports(shape)) continue;
     if (named != policy.named.end() && named->second == row.name) return row;
+    if (precision_of(row) > policy.precision) continue;
     const bool preferred = (row.provider == Provider::vendor) == vendor_first;
     (preferred ? best : fallback) = &row;
   }

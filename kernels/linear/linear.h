@@ -36,6 +36,7 @@ struct Linear {
                           const float* dy,  // (M, Out)
                           float* dw,        // (Out, In)
                           float* db);       // (Out)
+  Precision precision = Precision::fp32;
 };
 
 namespace reference {

@@ -7,6 +7,7 @@
 // m runs over the rows: batch · height · width pixels. Layout: filters [Cout,Cin], which is PyTorch's [Cout,Cin,1,1].
 #pragma once
 
+#include "kernels/common/bf16.h"
 #include "kernels/common/fused_norm.h"
 #include "kernels/common/table.h"
 
@@ -17,7 +18,10 @@ struct PointwiseConvShape {
   int in_channels, out_channels;
 };
 
-struct PointwiseConv {
+// T: the type of the activations and of their gradients, float or Bf16 (common/bf16.h). Weights and their gradients are
+// float, and so are all sums.
+template <class T>
+struct PointwiseConvOf {
   static constexpr const char* operation = "pointwise_conv";
   const char* name;
   const char* idea;
@@ -25,40 +29,42 @@ struct PointwiseConv {
   bool (*supports)(const PointwiseConvShape&);
   size_t (*workspace)(const PointwiseConvShape&);  // bytes, enough for each of the passes
   void (*forward)(Context&, const PointwiseConvShape&,
-                  const float* x,  // (M, Cin)
+                  const T* x,      // (M, Cin)
                   const float* w,  // (Cout, Cin)
-                  float* y);       // (M, Cout)
+                  T* y);           // (M, Cout)
   void (*backward_data)(Context&, const PointwiseConvShape&,
-                        const float* dy,  // (M, Cout)
-                        const float* w,   // (Cout, Cin)
-                        float* dx);       // (M, Cin)
+                        const T* dy,     // (M, Cout)
+                        const float* w,  // (Cout, Cin)
+                        T* dx);          // (M, Cin)
   void (*backward_weight)(Context&, const PointwiseConvShape&,
-                          const float* x,   // (M, Cin)
-                          const float* dy,  // (M, Cout)
-                          float* dw);       // (Cout, Cin)
+                          const T* x,   // (M, Cin)
+                          const T* dy,  // (M, Cout)
+                          float* dw);   // (Cout, Cin)
   // With the batch norms and ReLU6 on both sides (common/fused_norm.h): z = a(x) · wᵀ.
   void (*forward_fused)(Context&, const PointwiseConvShape&,
-                        const float* x,           // (M, Cin)
+                        const T* x,               // (M, Cin)
                         const FusedNorm& norm_x,  // of x: its statistics are there
                         const float* w,           // (Cout, Cin)
-                        float* z,                 // (M, Cout)
+                        T* z,                     // (M, Cout)
                         const FusedNorm& norm_z) = nullptr;
   void (*backward_fused)(Context&, const PointwiseConvShape&,
-                         const float* x,           // (M, Cin)
+                         const T* x,               // (M, Cin)
                          const FusedNorm& norm_x,  // its gradients are written
                          const float* w,           // (Cout, Cin)
-                         const float* z,           // (M, Cout)
+                         const T* z,               // (M, Cout)
                          const FusedNorm& norm_z,  // its gradients are there
-                         const float* du_z,        // (M, Cout) the gradient at the output of z's batch norm
-                         float* du_x,              // (M, Cin) the gradient at the output of x's batch norm
+                         const T* du_z,            // (M, Cout) the gradient at the output of z's batch norm
+                         T* du_x,                  // (M, Cin) the gradient at the output of x's batch norm
                          float* dw) = nullptr;     // (Cout, Cin)
   // In inference, the batch norm folded into w and bias (common/fused_norm.h): y = min(max(x · wᵀ + bias, 0), 6).
   void (*forward_folded)(Context&, const PointwiseConvShape&,
-                         const float* x,       // (M, Cin)
-                         const float* w,       // (Cout, Cin)
-                         const float* bias,    // (Cout)
-                         float* y) = nullptr;  // (M, Cout)
+                         const T* x,         // (M, Cin)
+                         const float* w,     // (Cout, Cin)
+                         const float* bias,  // (Cout)
+                         T* y) = nullptr;    // (M, Cout)
+  Precision precision = Precision::fp32;
 };
+using PointwiseConv = PointwiseConvOf<float>;
 
 namespace reference {
 void pointwise_conv_forward(const PointwiseConvShape&, const double* x, const double* w, double* y);

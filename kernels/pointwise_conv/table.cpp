@@ -6,6 +6,7 @@ namespace kernels {
 
 namespace KERNEL_TARGET {
 extern const PointwiseConv pointwise_conv_naive, pointwise_conv_shared_tile, pointwise_conv_register_tile;
+extern const PointwiseConvOf<Bf16> pointwise_conv_naive_bf16;
 extern const PointwiseConv pointwise_conv_onednn, pointwise_conv_cublas;
 }  // namespace KERNEL_TARGET
 
@@ -24,6 +25,13 @@ std::span<const PointwiseConv> rows<PointwiseConv, KERNEL_TARGET::target>() {
       pointwise_conv_cublas,
 #endif
   };
+  return table;
+}
+
+template <>
+std::span<const PointwiseConvOf<Bf16>> rows<PointwiseConvOf<Bf16>, KERNEL_TARGET::target>() {
+  using namespace KERNEL_TARGET;
+  static const PointwiseConvOf<Bf16> table[] = {pointwise_conv_naive_bf16};
   return table;
 }
 

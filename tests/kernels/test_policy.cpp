@@ -4,7 +4,7 @@
 #include "catch.h"
 #include "kernels/common/table.h"
 
-using kernels::DeviceType, kernels::Policy, kernels::Provider;
+using kernels::DeviceType, kernels::Policy, kernels::Precision, kernels::Provider;
 using Preference = Policy::Preference;
 
 namespace policy_test {
@@ -16,6 +16,7 @@ struct Row {
   bool (*supports)(const int& size);
   void (*forward)();
   void (*backward)();
+  Precision precision = Precision::fp32;
 };
 
 void pass() {}
@@ -24,9 +25,13 @@ bool even(const int& size) { return size >= 0 && size % 2 == 0; }
 bool never(const int&) { return false; }
 
 const Row table[] = {
-    {"naive", Provider::native, natural, pass, pass},        {"tiled", Provider::native, even, pass, nullptr},
-    {"unfinished", Provider::native, never, pass, pass},     {"library", Provider::vendor, even, pass, pass},
+    {"naive", Provider::native, natural, pass, pass},
+    {"tiled", Provider::native, even, pass, nullptr},
+    {"unfinished", Provider::native, never, pass, pass},
+    {"library", Provider::vendor, even, pass, pass},
     {"forward_only", Provider::vendor, even, pass, nullptr},
+    {"tf32", Provider::native, even, pass, pass, Precision::tf32},
+    {"bf16", Provider::native, even, pass, pass, Precision::bf16},
 };
 
 }  // namespace policy_test
@@ -96,6 +101,19 @@ TEST_CASE("choose takes a named row where it can", "[policy]") {
   CHECK(chosen({Preference::native, {{"op", "library"}}}, 4, &Row::forward) == "library");
   CHECK(chosen({Preference::native, {{"op", "unfinished"}}}, 4, &Row::forward) == "tiled");
   CHECK(chosen({Preference::native, {{"other", "library"}}}, 4, &Row::forward) == "tiled");
+}
+
+TEST_CASE("choose takes a row of a lower precision only where it is allowed or named", "[policy]") {
+  Policy policy = native;
+  CHECK(chosen(policy, 4, &Row::forward) == "tiled");
+  policy.precision = Precision::tf32;
+  CHECK(chosen(policy, 4, &Row::forward) == "tf32");
+  CHECK(chosen(policy, 3, &Row::forward) == "naive");
+  policy.precision = Precision::bf16;
+  CHECK(chosen(policy, 4, &Row::forward) == "bf16");
+  CHECK(chosen({Preference::native, {{"op", "tf32"}}}, 4, &Row::forward) == "tf32");
+  CHECK(kernels::precision_of(policy_test::table[5]) == Precision::tf32);
+  CHECK(kernels::precision_of(3) == Precision::fp32);  // a row type that has no word about it
 }
 
 TEST_CASE("choose says so where no row has the shape", "[policy]") {
