@@ -2,7 +2,7 @@
 #include "kernels/harness.h"
 #include "kernels/pointwise_conv/pointwise_conv.h"
 
-using kernels::PointwiseConv, kernels::PointwiseConvShape;
+using kernels::Bf16, kernels::PointwiseConv, kernels::PointwiseConvOf, kernels::PointwiseConvShape;
 namespace reference = kernels::reference;
 
 namespace {
@@ -20,71 +20,85 @@ PointwiseConvShape draw(test::Random& random) {
           random.between(1, 100 / multiple) * multiple};
 }
 
-// Each runs one row on random data, checks its result, and returns it. `shift` moves all arrays by so many floats.
-std::vector<float> forward(const PointwiseConv& row, const PointwiseConvShape& s, test::Random& random, int shift) {
-  const auto x = random.floats(s.rows * s.in_channels + shift);
-  const auto w = random.floats(s.out_channels * s.in_channels + shift);
-  const int64_t count = s.rows * s.out_channels;
-  const test::Array<float> device_x(x), device_w(w), device_y(count + shift);
-  row.forward(test::context(row.workspace(s)), s, device_x + shift, device_w + shift, device_y + shift);
-  std::vector<double> expected(count), magnitude(count);
-  reference::pointwise_conv_forward(s, test::to_double(x).data() + shift, test::to_double(w).data() + shift,
-                                    expected.data());
-  reference::pointwise_conv_forward(s, test::absolute(x).data() + shift, test::absolute(w).data() + shift,
-                                    magnitude.data());
-  auto y = device_y.read();
-  y.erase(y.begin(), y.begin() + shift);
-  test::check_sum(y, expected, magnitude, s.in_channels);
-  return y;
+template <class T>
+std::vector<T> typed(const std::vector<float>& values) {
+  std::vector<T> result;
+  for (const float x : values) result.push_back(kernels::from_float<T>(x));
+  return result;
+}
+template <class T>
+std::vector<float> floats(const std::vector<T>& values) {
+  std::vector<float> result;
+  for (const T x : values) result.push_back(kernels::to_float(x));
+  return result;
 }
 
-std::vector<float> backward_data(const PointwiseConv& row, const PointwiseConvShape& s, test::Random& random,
-                                 int shift) {
-  const auto dy = random.floats(s.rows * s.out_channels + shift);
-  const auto w = random.floats(s.out_channels * s.in_channels + shift);
-  const int64_t count = s.rows * s.in_channels;
-  const test::Array<float> device_dy(dy), device_w(w), device_dx(count + shift);
-  row.backward_data(test::context(row.workspace(s)), s, device_dy + shift, device_w + shift, device_dx + shift);
-  std::vector<double> expected(count), magnitude(count);
-  reference::pointwise_conv_backward_data(s, test::to_double(dy).data() + shift, test::to_double(w).data() + shift,
-                                          expected.data());
-  reference::pointwise_conv_backward_data(s, test::absolute(dy).data() + shift, test::absolute(w).data() + shift,
-                                          magnitude.data());
-  auto dx = device_dx.read();
-  dx.erase(dx.begin(), dx.begin() + shift);
-  test::check_sum(dx, expected, magnitude, s.out_channels);
-  return dx;
+using Reference = void (*)(const PointwiseConvShape&, const double* a, const double* b, double* result);
+
+// Runs one pass of one row on random arrays a, b, and checks its result. All arrays start `shift` elements behind a
+// multiple of 256 bytes. T is the activations' type: of a, B of b, Result of the result.
+template <class T, class B, class Result, class Pass>
+auto check(Pass PointwiseConvOf<T>::*pass, Reference reference, int64_t (*sizes)(const PointwiseConvShape&, int which),
+           int shift) {
+  return [=](const PointwiseConvOf<T>& row, const PointwiseConvShape& s, test::Random& random) {
+    const auto a = typed<T>(random.floats(sizes(s, 0)));
+    const auto b = typed<B>(random.floats(sizes(s, 1)));
+    const int64_t count = sizes(s, 2);
+    const auto terms = static_cast<double>(sizes(s, 3));
+    const test::Array<T> device_a(a, shift);
+    const test::Array<B> device_b(b, shift);
+    const test::Array<Result> device_result(count, shift);
+    (row.*pass)(test::context(row.workspace(s)), s, device_a, device_b, device_result);
+    std::vector<double> expected(count), magnitude(count);
+    reference(s, test::to_double(floats(a)).data(), test::to_double(floats(b)).data(), expected.data());
+    reference(s, test::absolute(floats(a)).data(), test::absolute(floats(b)).data(), magnitude.data());
+    // What is bfloat16 in memory is rounded no more on its way into a product.
+    test::Rounding besides =
+        test::tensor_core_rounding(row.precision, !std::is_same_v<T, Bf16> + !std::is_same_v<B, Bf16>, terms);
+    if (std::is_same_v<Result, Bf16>) besides.result = 0x1p-8;  // 2⁻⁹, and as much for a sum that was off by more
+    const auto result = floats(device_result.read());
+    test::check_sum(result, expected, magnitude, terms, besides);
+    return test::Outputs{result};
+  };
 }
 
-std::vector<float> backward_weight(const PointwiseConv& row, const PointwiseConvShape& s, test::Random& random,
-                                   int shift) {
-  const auto x = random.floats(s.rows * s.in_channels + shift);
-  const auto dy = random.floats(s.rows * s.out_channels + shift);
-  const int64_t count = s.out_channels * s.in_channels;
-  const test::Array<float> device_x(x), device_dy(dy), device_dw(count + shift);
-  row.backward_weight(test::context(row.workspace(s)), s, device_x + shift, device_dy + shift, device_dw + shift);
-  std::vector<double> expected(count), magnitude(count);
-  reference::pointwise_conv_backward_weight(s, test::to_double(x).data() + shift, test::to_double(dy).data() + shift,
-                                            expected.data());
-  reference::pointwise_conv_backward_weight(s, test::absolute(x).data() + shift, test::absolute(dy).data() + shift,
-                                            magnitude.data());
-  auto dw = device_dw.read();
-  dw.erase(dw.begin(), dw.begin() + shift);
-  test::check_sum(dw, expected, magnitude, s.rows);
-  return dw;
+int64_t forward_sizes(const PointwiseConvShape& s, int which) {
+  const int64_t sizes[] = {s.rows * s.in_channels, int64_t{s.in_channels} * s.out_channels, s.rows * s.out_channels,
+                           s.in_channels};
+  return sizes[which];
+}
+int64_t data_sizes(const PointwiseConvShape& s, int which) {
+  const int64_t sizes[] = {s.rows * s.out_channels, int64_t{s.in_channels} * s.out_channels, s.rows * s.in_channels,
+                           s.out_channels};
+  return sizes[which];
+}
+int64_t weight_sizes(const PointwiseConvShape& s, int which) {
+  const int64_t sizes[] = {s.rows * s.in_channels, s.rows * s.out_channels, int64_t{s.in_channels} * s.out_channels,
+                           s.rows};
+  return sizes[which];
 }
 
-template <class Pass, class Run>
-void check_pass(Pass PointwiseConv::*pass, Run run) {
-  test::for_each_case(pass, awkward, 8, draw,
-                      [&](const PointwiseConv& row, const PointwiseConvShape& s, test::Random& random) {
-                        return std::vector<std::vector<float>>{run(row, s, random, 0)};
-                      });
+template <class T, class B, class Result, class Pass>
+void check_pass(Pass PointwiseConvOf<T>::*pass, Reference reference,
+                int64_t (*sizes)(const PointwiseConvShape&, int which)) {
+  test::for_each_case(pass, awkward, 8, draw, check<T, B, Result>(pass, reference, sizes, 0));
   // Channels that 16-byte accesses divide, in arrays that do not start at a multiple of 16 bytes: a part of a tensor.
   test::for_each_case(pass, std::vector<PointwiseConvShape>{{129, 40, 68}, {1024, 8, 16}}, 0, draw,
-                      [&](const PointwiseConv& row, const PointwiseConvShape& s, test::Random& random) {
-                        return std::vector<std::vector<float>>{run(row, s, random, 1)};
-                      });
+                      check<T, B, Result>(pass, reference, sizes, 1));
+}
+
+template <class T>
+void check_forward() {
+  check_pass<T, float, T>(&PointwiseConvOf<T>::forward, reference::pointwise_conv_forward, forward_sizes);
+}
+template <class T>
+void check_backward_data() {
+  check_pass<T, float, T>(&PointwiseConvOf<T>::backward_data, reference::pointwise_conv_backward_data, data_sizes);
+}
+template <class T>
+void check_backward_weight() {
+  check_pass<T, T, float>(&PointwiseConvOf<T>::backward_weight, reference::pointwise_conv_backward_weight,
+                          weight_sizes);
 }
 
 double dot(const std::vector<double>& a, const std::vector<double>& b) {
@@ -95,14 +109,27 @@ double dot(const std::vector<double>& a, const std::vector<double>& b) {
 
 }  // namespace
 
-TEST_CASE("pointwise_conv forward", "[pointwise_conv]") { check_pass(&PointwiseConv::forward, forward); }
+TEST_CASE("pointwise_conv forward", "[pointwise_conv]") { check_forward<float>(); }
+TEST_CASE("pointwise_conv backward_data", "[pointwise_conv]") { check_backward_data<float>(); }
+TEST_CASE("pointwise_conv backward_weight", "[pointwise_conv]") { check_backward_weight<float>(); }
+TEST_CASE("pointwise_conv forward, bfloat16 activations", "[pointwise_conv]") { check_forward<Bf16>(); }
+TEST_CASE("pointwise_conv backward_data, bfloat16 activations", "[pointwise_conv]") { check_backward_data<Bf16>(); }
+TEST_CASE("pointwise_conv backward_weight, bfloat16 activations", "[pointwise_conv]") { check_backward_weight<Bf16>(); }
 
-TEST_CASE("pointwise_conv backward_data", "[pointwise_conv]") {
-  check_pass(&PointwiseConv::backward_data, backward_data);
-}
-
-TEST_CASE("pointwise_conv backward_weight", "[pointwise_conv]") {
-  check_pass(&PointwiseConv::backward_weight, backward_weight);
+TEST_CASE("bfloat16 rounds to the nearest, ties to even", "[bf16]") {
+  const auto rounded = [](float x) { return kernels::to_float(kernels::to_bf16(x)); };
+  CHECK(rounded(1) == 1);
+  CHECK(rounded(-0x1.02p-130f) == -0x1.00p-130f);  // a subnormal keeps fewer bits
+  CHECK(rounded(1 + 0x1p-8f) == 1);                // between 1 and 1 + 2⁻⁷: to the even one
+  CHECK(rounded(1 + 0x1.8p-7f) == 1 + 0x1p-6f);
+  CHECK(rounded(1 + 0x1p-8f + 0x1p-20f) == 1 + 0x1p-7f);
+  CHECK(rounded(-3.0e38f) == -0x1.c4p127f);
+  CHECK(rounded(3.4e38f) == INFINITY);
+  CHECK(std::isnan(rounded(NAN)));
+  const uint32_t nan = 0x7fffffffu;  // whose mantissa would carry over into the sign
+  float value;
+  std::memcpy(&value, &nan, sizeof value);
+  CHECK(std::isnan(rounded(value)));
 }
 
 namespace {
