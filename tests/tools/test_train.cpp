@@ -68,6 +68,34 @@ TEST_CASE("the same command and seed give the same bytes, on any number of threa
   CHECK((read(first / "model.safetensors") != read(folder / "other/model.safetensors")));
 }
 
+TEST_CASE("a run has the same bytes with and without graphs, however seldom the losses are read, also cut in two") {
+  // 84 images: the last batch of an epoch is smaller, and has a graph of its own.
+  const Folder folder;
+  const std::string kernels = GENERATE(as<std::string>{}, "auto", "native");
+  const auto arguments = [&](const std::string& name, const std::vector<std::string>& more) {
+    std::vector<std::string> all = {"--epochs", "2", "--ema-decay", "0.9", "--clip-norm", "1"};
+    all.insert(all.end(), more.begin(), more.end());
+    all = small_training(folder / name, all, 84);
+    *(std::find(all.begin(), all.end(), "--kernels") + 1) = kernels;
+    return all;
+  };
+  train(arguments("eager", {"--graph", "off", "--loss-every", "1"}));
+  for (const char* steps : {"1", "3", "1000"}) {
+    CAPTURE(kernels, steps);
+    train(arguments(std::string("every-") + steps, {"--loss-every", steps, "--threads", "3"}));
+    check_same_run(folder.path / "eager", folder.path / (std::string("every-") + steps));
+  }
+  train(arguments("seldom", {"--graph", "off", "--loss-every", "1000"}));
+  check_same_run(folder.path / "eager", folder.path / "seldom");
+
+  // Another graph in the second half, and other steps that read: both may change when a run goes on.
+  std::vector<std::string> half = arguments("halves", {"--loss-every", "4"});
+  *(std::find(half.begin(), half.end(), "--epochs") + 1) = "1";
+  train(half);
+  train({"train", "--resume", folder / "halves", "--epochs", "2", "--graph", "off", "--loss-every", "7"});
+  check_same_run(folder.path / "eager", folder.path / "halves");
+}
+
 TEST_CASE("four epochs are two and, resumed, two more") {
   const Folder folder;
   const bool sgd = GENERATE(false, true);
@@ -97,7 +125,7 @@ TEST_CASE("an interrupt in the middle of an epoch saves, and the resumed run end
   const Folder folder;
   const int signal = GENERATE(SIGINT, SIGTERM);
   const auto arguments = [&](const char* name) {  // a schedule, which must go on where it was, too
-    return small_training(folder / name, {"--epochs", "2", "--schedule", "onecycle"}, 160);
+    return small_training(folder / name, {"--epochs", "2", "--schedule", "onecycle", "--loss-every", "1000"}, 160);
   };
   bool sent = false;
   const auto watch = [&](const std::string& so_far, int process) {
@@ -156,6 +184,17 @@ TEST_CASE("a loss that is no number ends the run with the step, and the last che
   CHECK(contains(result.err, "step"));
   CHECK(contains(result.err, "first held NaN or infinity"));
   CHECK(contains(result.err, folder / "wild/checkpoint.safetensors"));
+  // The same words where the loss is read only at the epoch's end, long after.
+  const Result seldom = run(small_training(
+      folder / "seldom", {"--epochs", "3", "--optimizer", "sgd", "--lr", "1e38", "--loss-every", "1000"}));
+  const auto words = [](const Result& r) {
+    const std::string line = lines(r.err).back();
+    return line.substr(0, line.find(';'));
+  };
+  CAPTURE(seldom.err);
+  CHECK(seldom.code == 1);
+  CHECK(words(seldom) == words(result));
+  CHECK(contains(words(result), "in epoch 1, step 2 of 10 (step 2 of the run), where "));
   // Sound, and of the moment before: it can be resumed (to fail again at the same step).
   const Result again = run({"train", "--resume", folder / "wild"});
   CHECK(again.code == 1);
