@@ -28,6 +28,7 @@ Command add_predict(CLI::App& program);
 Command add_summary(CLI::App& program);
 Command add_data(CLI::App& program);
 Command add_report(CLI::App& program);
+Command add_bench(CLI::App& program);
 Command add_info(CLI::App& program);
 
 // One JSON object as the last line of standard output. Text that is no UTF-8 (a file's name) is repaired.

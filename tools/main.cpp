@@ -45,7 +45,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(0, 1);
   std::vector<tools::Command> commands;
   for (const auto add : {tools::add_train, tools::add_eval, tools::add_predict, tools::add_summary, tools::add_data,
-                         tools::add_report, tools::add_info})
+                         tools::add_report, tools::add_bench, tools::add_info})
     commands.push_back(add(app));
 
   try {

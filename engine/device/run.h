@@ -35,6 +35,31 @@ std::string describe(const kernels::OptimizerShape&);
 std::string describe(const kernels::PointwiseConvShape&);
 std::string describe(const kernels::Relu6Shape&);
 
+// One pass that run() puts on a device's stream.
+struct PassCall {
+  const char* operation;  // Row::operation
+  const char* row;        // the chosen row's name
+  size_t pass;            // pass_offset of the pass
+  const void* shape;      // the operation's shape
+};
+
+// To measure: run() tells it of every pass, before and after it is put on the stream. Null but for a measurement.
+struct RunObserver {
+  virtual void before(Device&, const PassCall&) = 0;
+  virtual void after(Device&, const PassCall&) = 0;
+
+ protected:
+  ~RunObserver() = default;
+};
+inline RunObserver* run_observer = nullptr;
+
+// Which of its operation's passes it is: where the pass's function stands in a row of the table.
+template <class Row, class Pass>
+size_t pass_offset(Pass Row::*pass) {
+  static constexpr Row row{};
+  return reinterpret_cast<const char*>(&(row.*pass)) - reinterpret_cast<const char*>(&row);
+}
+
 // run(device, &kernels::Relu6::forward, shape, x, y): takes the row that kernels::choose names under the device's
 // policy, makes sure that the workspace is large enough, and puts the pass on the device's stream. Throws Error, with
 // operation, row and shape, where no row supports the shape or the launch fails.
@@ -44,7 +69,11 @@ void run(Device& device, Pass Row::*pass, const Shape& shape, Arguments&&... arg
   try {
     const Row& row = kernels::choose(device.type(), device.policy, shape, pass);
     name = row.name;
-    (row.*pass)(device.context(row.workspace(shape)), shape, std::forward<Arguments>(arguments)...);
+    kernels::Context& context = device.context(row.workspace(shape));
+    const PassCall call = {Row::operation, name, pass_offset(pass), &shape};
+    if (run_observer != nullptr) run_observer->before(device, call);
+    (row.*pass)(context, shape, std::forward<Arguments>(arguments)...);
+    if (run_observer != nullptr) run_observer->after(device, call);
   } catch (const kernels::Error& error) {
     throw Error(std::string(Row::operation) + (*name ? "=" : "") + name + " on " + to_string(device.type()),
                 std::string(error.what()) + " [" + describe(shape) + "]");

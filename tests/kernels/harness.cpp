@@ -8,7 +8,6 @@
 #endif
 #include <simt/simt.h>
 
-#include <algorithm>
 #include <cstdlib>
 
 namespace test {
@@ -136,17 +135,9 @@ void check_within(const std::vector<float>& actual, const std::vector<double>& e
 void check_sum(const std::vector<float>& actual, const std::vector<double>& expected,
                const std::vector<double>& magnitude, double terms, Rounding besides) {
   REQUIRE(magnitude.size() == expected.size());
-  // The terms' errors add up as a random walk does too; 4 is the margin.
-  const double of_magnitude = 0x1p-24 * (4 * std::sqrt(terms) + 4) + besides.sum +
-                              besides.term * std::min(1.0, 4 / std::sqrt(std::max(terms, 1.0)));
+  const double of_magnitude = kernels::sum_tolerance(terms, besides);
   check_within(actual, expected,
                [&](size_t i) { return of_magnitude * magnitude[i] + besides.result * std::fabs(expected[i]); });
-}
-
-Rounding tensor_core_rounding(kernels::Precision precision, int rounded_factors, double terms) {
-  const double factor = precision == kernels::Precision::tf32 ? 0x1p-11 : 0x1p-9;
-  if (precision == kernels::Precision::fp32) return {};
-  return {rounded_factors * factor, std::ceil(terms / 8) * 0x1p-23, 0};
 }
 
 void check_close(const std::vector<float>& actual, const std::vector<double>& expected, double relative,

@@ -17,6 +17,7 @@
 #include "catch.h"
 #include "engine/device/runtime.h"
 #include "kernels/common/table.h"
+#include "kernels/common/tolerance.h"
 
 namespace test {
 
@@ -111,22 +112,11 @@ struct Case {
 };
 extern Case current_case;
 
-// Fails unless each |actual - expected| ≤ 2⁻²⁴ · (4·√terms + 4) · magnitude: each of `terms` fp32 additions rounds by
-// at most 2⁻²⁴ of the running sum, which magnitude = Σ|term| bounds, and the errors add up as a random walk does; 4 is
-// its margin. (A lost term of average size changes the sum by magnitude/terms, which is larger for up to 160,000
-// terms.)
-// `besides`: what a lower precision adds to it.
-struct Rounding {
-  double term = 0;    // each term may be off by so much of itself, one up, the next down
-  double sum = 0;     // the sum may be off by so much of its magnitude
-  double result = 0;  // the result may be off by so much of itself
-};
+using kernels::Rounding, kernels::tensor_core_rounding;
+// Fails unless each |actual - expected| ≤ sum_tolerance(terms, besides) · magnitude + besides.result · |expected|, with
+// magnitude = Σ|term| (kernels/common/tolerance.h).
 void check_sum(const std::vector<float>& actual, const std::vector<double>& expected,
                const std::vector<double>& magnitude, double terms, Rounding besides = {});
-// Of a sum of products that a tensor core computes. tf32 has 11 bits of mantissa, bf16 has 8: each of the rounded
-// factors is off by at most half of its last place, 2⁻¹¹ or 2⁻⁹ of itself. And where a processor rounds, a tensor core
-// may cut off: a last place of the sum, 2⁻²³, every 8 terms.
-Rounding tensor_core_rounding(kernels::Precision precision, int rounded_factors, double terms);
 // Fails unless each |actual - expected| ≤ relative · |expected| + absolute.
 void check_close(const std::vector<float>& actual, const std::vector<double>& expected, double relative,
                  double absolute);

@@ -1,0 +1,235 @@
+// mobilenet bench: shapes, what is counted, and that a wrong kernel would be seen. Times are looked at for being there
+// only.
+#include "tools/bench_shapes.h"
+
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "catch.h"
+#include "program.h"
+#include "tools/bench_operations.h"
+
+using namespace program;
+using nlohmann::json;
+using namespace tools::bench;
+
+namespace {
+
+// A file of small shapes of every operation.
+const char* const small_shapes =
+    "# every operation\n"
+    "conv2d batch=2 height=6 width=5 in_channels=3 out_channels=8 stride=2   # stem\n"
+    "depthwise_conv stride=1 batch=2 height=6 width=5 channels=8             # first\n"
+    "\n"
+    "depthwise_conv batch=2 height=6 width=5 channels=8 stride=1             # second\n"
+    "pointwise_conv batch=2 height=6 width=5 in_channels=8 out_channels=16\n"
+    "batchnorm batch=2 height=6 width=5 channels=8\n"
+    "relu6 batch=2 height=6 width=5 channels=8\n"
+    "add batch=2 height=6 width=5 channels=8\n"
+    "global_avg_pool batch=2 height=6 width=5 channels=8\n"
+    "linear batch=2 in_features=16 out_features=10\n"
+    "cross_entropy batch=2 classes=10\n";
+
+struct ShapesFile {
+  Folder folder;
+  std::string path = folder / "shapes.txt";
+  explicit ShapesFile(const std::string& text) { write(path, text); }
+};
+
+json bench_kernels(const std::vector<std::string>& more) {
+  std::vector<std::string> arguments = {"bench", "kernels", "--json", "--device", "cpu"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return json_of(run(arguments));
+}
+
+}  // namespace
+
+TEST_CASE("bench kernels checks and times every row of every operation") {
+  const ShapesFile file(small_shapes);
+  const json result = bench_kernels({"--shapes", file.path, "--repeat", "2"});
+  CHECK(result["wrong"] == 0);
+  CHECK(result["roofline"]["copy_bytes_per_second"].get<double>() > 0);
+  CHECK(result["roofline"]["product_flops_per_second"].get<double>() > 0);
+
+  // Every pass of every row of the tables but those that no network of this file has (adam, augment, loss_totals).
+  std::map<std::string, std::set<std::string>> rows;
+  for (const json& r : result["results"]) {
+    CAPTURE(r.dump());
+    CHECK(r["correct"] == true);
+    CHECK(r["seconds"]["runs"] == 2);
+    CHECK(r["seconds"]["median"].get<double>() > 0);
+    CHECK(r["share_of_roofline"].get<double>() > 0);
+    rows[r["operation"]].insert(r["row"].get<std::string>());
+  }
+  auto all = kernels::all_rows(kernels::DeviceType::cpu);
+  for (const char* other : {"adam", "augment", "loss_totals"}) all.erase(other);
+  for (const auto& [operation, names] : all) {
+    CAPTURE(operation);
+    for (const std::string& name : names)
+      if (name != "images") CHECK(rows[operation].count(name) == 1);  // images: maps up to 4×4 only
+  }
+  CHECK(rows.size() == all.size());
+
+  for (const json& rung : result["ladder"]) {
+    if (rung["operation"] != "depthwise_conv") continue;
+    CHECK(rung["layers"] == 2);  // two lines, one shape
+    CHECK(rung["of_layers"] == 2);
+  }
+}
+
+TEST_CASE("bench counts each array once, and a multiply-add as two operations") {
+  const auto cost = [](const std::string& line, const std::string& pass_name) {
+    const LayerShape shape = parse_shapes(line, "a line").at(0);
+    const AnyShape any = shape.operation->make(shape.values);
+    for (const Pass& pass : shape.operation->passes)
+      if (pass.name == pass_name) return std::pair(bytes_of(pass.arrays(any.get())), pass.flops(any.get()));
+    throw std::runtime_error("no such pass");
+  };
+  using Cost = std::pair<double, double>;
+  // 5×7 pixels become 3×4 at stride 2.
+  const std::string depthwise = "depthwise_conv batch=3 height=5 width=7 channels=10 stride=2";
+  for (const char* pass : {"forward", "backward_data", "backward_weight"})
+    CHECK(cost(depthwise, pass) == Cost(4 * (3 * 35 * 10 + 3 * 12 * 10 + 90), 18 * 3 * 12 * 10));
+  CHECK(cost("pointwise_conv batch=3 height=5 width=7 in_channels=4 out_channels=6", "forward") ==
+        Cost(4 * (105 * 4 + 105 * 6 + 24), 2 * 105 * 24));
+  CHECK(cost("conv2d batch=1 height=4 width=4 in_channels=3 out_channels=8 stride=1", "backward_weight") ==
+        Cost(4 * (48 + 128 + 216), 2 * 16 * 216));
+  CHECK(cost("linear batch=2 in_features=4 out_features=3", "backward_weight") == Cost(4 * (8 + 6 + 12 + 3), 48));
+  // The running statistics are read and written.
+  CHECK(cost("batchnorm batch=2 height=3 width=1 channels=5", "forward_training").first ==
+        4 * (30 + 30 + 5 * (2 + 4 + 2)));
+  CHECK(cost("relu6 batch=1 height=1 width=1 channels=7", "backward").first == 4 * 21);
+}
+
+TEST_CASE("bench chooses operations, passes, rows and batch") {
+  const ShapesFile file(small_shapes);
+  const json result = bench_kernels({"--shapes", file.path, "--op", "depthwise_conv,relu6", "--pass", "forward",
+                                     "--rows", "naive,vectorised", "--batch", "3", "--repeat", "0"});
+  REQUIRE(result["results"].size() == 4);
+  for (const json& r : result["results"]) {
+    CHECK(r["pass"] == "forward");
+    CHECK(r["shape"]["batch"] == 3);
+    CHECK(!r.contains("seconds"));
+  }
+  CHECK(result["ladder"].empty());
+}
+
+TEST_CASE("bench checks a large layer at a smaller batch, and says so") {
+  const ShapesFile file("pointwise_conv batch=40 height=16 width=16 in_channels=64 out_channels=128\n");
+  const json result = bench_kernels({"--shapes", file.path, "--rows", "simd", "--repeat", "0"});
+  for (const json& r : result["results"]) {
+    CHECK(r["checked_batch"] == 23);  // 100 million operations of 4.2 million an image
+    CHECK(r["correct"] == true);
+    CHECK(r["worst_error"].get<double>() > 0);  // something was compared that rounds
+    CHECK(r["worst_error"].get<double>() <= 1);
+  }
+  const Result text =
+      run({"bench", "kernels", "--shapes", file.path, "--rows", "simd", "--repeat", "1", "--pass", "forward"});
+  CAPTURE(text.out);
+  CHECK(text.code == 0);
+  CHECK(contains(text.out, "right at batch 23"));
+}
+
+TEST_CASE("bench: what is allowed is far below what a lost term changes") {
+  // The magnitude of a sum of n terms is about n·mean|term|; a kernel that forgets one of its terms must not pass.
+  for (const char* line : {"depthwise_conv batch=2 height=6 width=5 channels=8 stride=1",
+                           "pointwise_conv batch=2 height=6 width=5 in_channels=8 out_channels=16",
+                           "batchnorm batch=2 height=6 width=5 channels=8", "relu6 batch=2 height=6 width=5 channels=8",
+                           "cross_entropy batch=2 classes=10", "global_avg_pool batch=2 height=6 width=5 channels=8"}) {
+    const LayerShape shape = parse_shapes(line, "a line").at(0);
+    const AnyShape any = shape.operation->make(shape.values);
+    for (const Pass& pass : shape.operation->passes) {
+      CAPTURE(line, pass.name);
+      Numbers before;
+      for (const Array& a : pass.arrays(any.get())) {
+        before.emplace_back(a.count);
+        for (int64_t i = 0; i < a.count && a.use != Use::out; ++i)
+          before.back()[i] =
+              std::floor(a.low) + (a.integer ? 1 : (a.high - a.low) * static_cast<double>(i * 37 % 101) / 101);
+      }
+      Numbers after = before;
+      pass.reference(any.get(), after);
+      const Numbers allowed = pass.allowed(any.get(), before, after, kernels::Precision::fp32);
+      const Arrays arrays = pass.arrays(any.get());
+      for (size_t k = 0; k < arrays.size(); ++k) {
+        if (arrays[k].use == Use::in) continue;
+        CAPTURE(arrays[k].name);
+        REQUIRE(allowed[k].size() == static_cast<size_t>(arrays[k].count));
+        double largest = 0;
+        for (const double a : allowed[k]) largest = std::max(largest, a);
+        CHECK(largest < 1e-3);  // terms are around 1/2
+      }
+    }
+  }
+}
+
+TEST_CASE("bench: the committed shapes are what bench shapes prints") {
+  const fs::path folder = MOBILENET_SHAPES;
+  const auto check = [&](const char* name, const std::vector<std::string>& options) {
+    CAPTURE(name);
+    std::vector<std::string> arguments = {"bench", "shapes"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    CHECK(run(arguments).out == read(folder / (std::string(name) + ".txt")));
+    // and the built-in network of that name
+    const auto built_in = load_shapes(name, 0),
+               committed = load_shapes((folder / (std::string(name) + ".txt")).string(), 0);
+    REQUIRE(built_in.size() == committed.size());
+    for (size_t i = 0; i < built_in.size(); ++i) {
+      CHECK(built_in[i].values == committed[i].values);
+      CHECK(built_in[i].layers == committed[i].layers);
+    }
+  };
+  check("mobilenet_v1", {});
+  check("mobilenet_v1_025", {"--width", "0.25"});
+  check("mobilenet_v1_224", {"--resolution", "224", "--batch", "32"});
+  check("mobilenet_v1_025_224", {"--resolution", "224", "--batch", "32", "--width", "0.25"});
+}
+
+TEST_CASE("bench: a bad line of shapes is named") {
+  const auto refused = [](const std::string& line, const std::string& part) {
+    const ShapesFile file("# shapes\n\n" + line + "\n");
+    const Result result = run({"bench", "kernels", "--shapes", file.path});
+    CAPTURE(line, result.err);
+    CHECK(result.code == 2);
+    CHECK(result.out.empty());
+    CHECK(lines(result.err).size() == 1);
+    CHECK(contains(result.err, file.path + ":3: "));
+    CHECK(contains(result.err, part));
+  };
+  refused("deepwise_conv batch=1", "\"deepwise_conv\" is no operation; expected one of conv2d, depthwise_conv");
+  refused("relu6 batch=1 height=2 width=2 channels", "\"channels\" is no field of relu6; expected batch, height");
+  refused("relu6 batch=1 height=2 width=2 depth=3", "\"depth=3\" is no field");
+  refused("relu6 batch=1 height=2 width=2", "channels is missing");
+  refused("relu6 batch=1 height=2 width=2 channels=0", "\"channels=0\": expected a whole number from 1 to");
+  refused("relu6 batch=1 height=2 width=2 channels=8x", "\"channels=8x\"");
+  refused("relu6 batch=1 height=2 width=2 channels=8 channels=8", "channels is given twice");
+  refused("depthwise_conv batch=1 height=2 width=2 channels=8 stride=3",
+          "\"stride=3\": expected a whole number from 1 to 2");
+  refused("relu6 batch=1000000 height=16384 width=16384 channels=1000000", "multiply to");
+  refused("relu6 batch=1024 height=1024 width=1024 channels=4", "elements; at most");
+
+  const ShapesFile empty("# nothing\n");
+  const Result result = run({"bench", "kernels", "--shapes", empty.path});
+  CHECK(result.code == 2);
+  CHECK(contains(result.err, empty.path + ": holds no shape"));
+}
+
+TEST_CASE("bench: bad options are refused") {
+  const auto refused = [](const std::vector<std::string>& options, const std::string& part) {
+    std::vector<std::string> arguments = {"bench", "kernels", "--device", "cpu"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    const Result result = run(arguments);
+    CAPTURE(options, result.err);
+    CHECK(result.code == 2);
+    CHECK(lines(result.err).size() == 1);
+    CHECK(contains(result.err, part));
+  };
+  refused({"--op", "conv"}, "--op conv: none of all, conv2d");
+  refused({"--op", "relu6", "--pass", "backward_data"}, "--pass backward_data: none of all, forward, backward");
+  refused({"--op", "relu6", "--rows", "march"}, "--rows march: none of all, naive, vectorised");
+  refused({"--shapes", "nowhere"}, "--shapes nowhere: no such file, and none of mobilenet_v1");
+  refused({"--op", "add"}, "--shapes mobilenet_v1: has no shape of the operations");
+  const Result none = run({"bench"});
+  CHECK(none.code == 2);
+}

@@ -1,0 +1,25 @@
+// mobilenet bench: the parts that its files share.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "tools/command.h"
+
+namespace tools::bench {
+
+// The subcommands of bench, a file each.
+Command add_kernels(CLI::App& bench);
+Command add_shapes(CLI::App& bench);
+
+// --json [FILE]: without a file, one JSON object on standard output, and no table.
+struct JsonOption {
+  bool given = false;
+  std::string file;
+  bool alone() const { return given && file.empty(); }  // on standard output, where then nothing else may be
+};
+void add_json_option(CLI::App&, JsonOption&);
+void write_json(const JsonOption&, const nlohmann::json&);  // where the option was given
+
+}  // namespace tools::bench

@@ -1,0 +1,553 @@
+#include "tools/bench_operations.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string_view>
+
+#include "engine/device/run.h"
+#include "engine/tensor/tensor.h"
+#include "kernels/adam/adam.h"
+#include "kernels/add/add.h"
+#include "kernels/batchnorm/batchnorm.h"
+#include "kernels/common/tolerance.h"
+#include "kernels/conv2d/conv2d.h"
+#include "kernels/cross_entropy/cross_entropy.h"
+#include "kernels/depthwise_conv/depthwise_conv.h"
+#include "kernels/global_avg_pool/global_avg_pool.h"
+#include "kernels/linear/linear.h"
+#include "kernels/pointwise_conv/pointwise_conv.h"
+#include "kernels/relu6/relu6.h"
+
+namespace tools::bench {
+namespace {
+
+using namespace kernels;
+
+constexpr double unit = 0x1p-24;  // of fp32's rounding: half the distance of two floats, relative
+
+// --- from an entry of the table to a Pass ---
+
+// An entry's parts, with the shape's type.
+template <class Shape>
+struct Entry {
+  const char* name;
+  Arrays (*arrays)(const Shape&);
+  double (*flops)(const Shape&);
+  void (*reference)(const Shape&, Numbers&);
+  std::function<Numbers(const Shape&, const Numbers& before, const Numbers& after, Precision)> allowed;
+};
+
+template <class Row>
+const Row& row_named(DeviceType device, std::string_view name) {
+  for (const Row& row : implementations<Row>(device))
+    if (name == row.name) return row;
+  throw std::logic_error("bench: no such row");
+}
+
+// `call(row, context, shape, data)` runs the pass.
+template <class Shape, class Row, class Function, class Call>
+Pass pass(Function Row::*member, Entry<Shape> entry, Call call) {
+  const auto typed = [](const void* shape) -> const Shape& { return *static_cast<const Shape*>(shape); };
+  Pass p;
+  p.name = entry.name;
+  p.offset = engine::pass_offset(member);
+  p.arrays = [=](const void* s) { return entry.arrays(typed(s)); };
+  p.flops = [=](const void* s) { return entry.flops(typed(s)); };
+  p.reference = [=](const void* s, Numbers& numbers) { entry.reference(typed(s), numbers); };
+  p.allowed = [=](const void* s, const Numbers& before, const Numbers& after, Precision precision) {
+    return entry.allowed(typed(s), before, after, precision);
+  };
+  p.rows = [=](DeviceType device, const void* s) {
+    std::vector<RowInfo> infos;
+    for (const Row& row : implementations<Row>(device))
+      if (row.*member != nullptr && row.supports(typed(s)))
+        infos.push_back({row.name, row.idea, row.provider, precision_of(row)});
+    return infos;
+  };
+  p.prepare = [=](engine::Device& device, const char* name, const void* s,
+                  const std::vector<void*>& data) -> std::function<void()> {
+    const Row& row = row_named<Row>(device.type(), name);
+    const Shape& shape = typed(s);
+    return [=, &row, &shape, &device] { call(row, device.context(row.workspace(shape)), shape, data); };
+  };
+  return p;
+}
+
+// Of a pass whose results are sums of products of two numbers that it reads: the reference on absolute values gives
+// the magnitudes.
+template <class Shape>
+auto sums(void (*reference)(const Shape&, Numbers&), double (*terms)(const Shape&)) {
+  return [=](const Shape& s, const Numbers& before, const Numbers&, Precision precision) {
+    const double n = terms(s), share = sum_tolerance(n, tensor_core_rounding(precision, 2, n));
+    Numbers magnitude = before;
+    for (auto& array : magnitude)
+      for (double& x : array) x = std::fabs(x);
+    reference(s, magnitude);
+    for (auto& array : magnitude)
+      for (double& x : array) x *= share;
+    return magnitude;
+  };
+}
+
+// Of a pass that rounds nothing.
+template <class Shape>
+Numbers exact(const Shape&, const Numbers&, const Numbers& after, Precision) {
+  Numbers zero = after;
+  for (auto& array : zero) std::fill(array.begin(), array.end(), 0.0);
+  return zero;
+}
+
+float* floats(const std::vector<void*>& data, size_t i) { return static_cast<float*>(data[i]); }
+
+// f(context, shape, a, b, result): the signature of most passes.
+template <class Row, class Function>
+auto three_arrays(Function Row::*member) {
+  return [=](const Row& row, Context& context, const auto& s, const std::vector<void*>& d) {
+    (row.*member)(context, s, floats(d, 0), floats(d, 1), floats(d, 2));
+  };
+}
+
+// A pass of three arrays, of a reference with the same three. terms: the products that an element of the result is a
+// sum of.
+template <auto reference, class Shape, class Row, class Function>
+Pass product(const char* name, Function Row::*member, Arrays (*arrays)(const Shape&), double (*flops)(const Shape&),
+             double (*terms)(const Shape&)) {
+  const auto in_double = [](const Shape& s, Numbers& n) { reference(s, n[0].data(), n[1].data(), n[2].data()); };
+  return pass<Shape>(member, {name, arrays, flops, in_double, sums<Shape>(in_double, terms)}, three_arrays(member));
+}
+
+template <class Shape>
+AnyShape shape(const Shape& s) {
+  return std::make_shared<const Shape>(s);
+}
+int narrow(int64_t value) { return static_cast<int>(value); }
+
+// --- the operations ---
+
+Operation depthwise_conv() {
+  using S = DepthwiseConvShape;
+  static constexpr auto x = [](const S& s) { return int64_t{s.batch} * s.height * s.width * s.channels; };
+  static constexpr auto y = [](const S& s) { return int64_t{s.batch} * s.out_height() * s.out_width() * s.channels; };
+  static constexpr auto w = [](const S& s) { return 9 * int64_t{s.channels}; };
+  const auto flops = [](const S& s) { return 18.0 * static_cast<double>(y(s)); };
+  const auto nine = [](const S&) { return 9.0; };
+  return {"depthwise_conv",
+          {"batch", "height", "width", "channels", "stride"},
+          [](const Values& v) {
+            return shape(S{narrow(v[0]), narrow(v[1]), narrow(v[2]), narrow(v[3]), narrow(v[4])});
+          },
+          {product<reference::depthwise_conv_forward, S>(
+               "forward", &DepthwiseConv::forward,
+               [](const S& s) -> Arrays {
+                 return {{"x", x(s)}, {"w", w(s)}, {"y", y(s), Use::out}};
+               },
+               flops, nine),
+           product<reference::depthwise_conv_backward_data, S>(
+               "backward_data", &DepthwiseConv::backward_data,
+               [](const S& s) -> Arrays {
+                 return {{"dy", y(s)}, {"w", w(s)}, {"dx", x(s), Use::out}};
+               },
+               flops, nine),
+           product<reference::depthwise_conv_backward_weight, S>(
+               "backward_weight", &DepthwiseConv::backward_weight,
+               [](const S& s) -> Arrays {
+                 return {{"x", x(s)}, {"dy", y(s)}, {"dw", w(s), Use::out}};
+               },
+               flops, [](const S& s) { return static_cast<double>(y(s)) / s.channels; })}};
+}
+
+Operation pointwise_conv() {
+  using S = PointwiseConvShape;
+  static constexpr auto x = [](const S& s) { return s.rows * s.in_channels; };
+  static constexpr auto y = [](const S& s) { return s.rows * s.out_channels; };
+  static constexpr auto w = [](const S& s) { return int64_t{s.in_channels} * s.out_channels; };
+  const auto flops = [](const S& s) { return 2.0 * static_cast<double>(x(s)) * s.out_channels; };
+  return {"pointwise_conv",
+          {"batch", "height", "width", "in_channels", "out_channels"},
+          [](const Values& v) {
+            return shape(S{v[0] * v[1] * v[2], narrow(v[3]), narrow(v[4])});
+          },
+          {product<reference::pointwise_conv_forward, S>(
+               "forward", &PointwiseConv::forward,
+               [](const S& s) -> Arrays {
+                 return {{"x", x(s)}, {"w", w(s)}, {"y", y(s), Use::out}};
+               },
+               flops, [](const S& s) { return static_cast<double>(s.in_channels); }),
+           product<reference::pointwise_conv_backward_data, S>(
+               "backward_data", &PointwiseConv::backward_data,
+               [](const S& s) -> Arrays {
+                 return {{"dy", y(s)}, {"w", w(s)}, {"dx", x(s), Use::out}};
+               },
+               flops, [](const S& s) { return static_cast<double>(s.out_channels); }),
+           product<reference::pointwise_conv_backward_weight, S>(
+               "backward_weight", &PointwiseConv::backward_weight,
+               [](const S& s) -> Arrays {
+                 return {{"x", x(s)}, {"dy", y(s)}, {"dw", w(s), Use::out}};
+               },
+               flops, [](const S& s) { return static_cast<double>(s.rows); })}};
+}
+
+Operation conv2d() {
+  using S = Conv2dShape;
+  static constexpr auto x = [](const S& s) { return int64_t{s.batch} * s.height * s.width * s.in_channels; };
+  static constexpr auto y = [](const S& s) {
+    return int64_t{s.batch} * s.out_height() * s.out_width() * s.out_channels;
+  };
+  static constexpr auto w = [](const S& s) { return 9 * int64_t{s.in_channels} * s.out_channels; };
+  const auto flops = [](const S& s) { return 18.0 * static_cast<double>(y(s)) * s.in_channels; };
+  return {"conv2d",
+          {"batch", "height", "width", "in_channels", "out_channels", "stride"},
+          [](const Values& v) {
+            return shape(S{narrow(v[0]), narrow(v[1]), narrow(v[2]), narrow(v[3]), narrow(v[4]), narrow(v[5])});
+          },
+          {product<reference::conv2d_forward, S>(
+               "forward", &Conv2d::forward,
+               [](const S& s) -> Arrays {
+                 return {{"x", x(s)}, {"w", w(s)}, {"y", y(s), Use::out}};
+               },
+               flops, [](const S& s) { return 9.0 * s.in_channels; }),
+           product<reference::conv2d_backward_data, S>(
+               "backward_data", &Conv2d::backward_data,
+               [](const S& s) -> Arrays {
+                 return {{"dy", y(s)}, {"w", w(s)}, {"dx", x(s), Use::out}};
+               },
+               flops, [](const S& s) { return 9.0 * s.out_channels; }),
+           product<reference::conv2d_backward_weight, S>(
+               "backward_weight", &Conv2d::backward_weight,
+               [](const S& s) -> Arrays {
+                 return {{"x", x(s)}, {"dy", y(s)}, {"dw", w(s), Use::out}};
+               },
+               flops, [](const S& s) { return static_cast<double>(y(s)) / s.out_channels; })}};
+}
+
+// x is drawn evenly from -1 … 1, so no channel is far from zero or nearly constant, which is what the kernel's own
+// tests are for. Then a mean is off by at most what a sum of M terms below 1 is, an inverse deviation by half of that
+// of the sum of squares (relative; 3 is 1/σ²), and either by a few roundings of its own.
+namespace norm {
+using S = BatchNormShape;
+constexpr float eps = 1e-5f, momentum = 0.1f;
+int64_t elements(const S& s) { return s.rows * s.channels; }
+double sum_error(const S& s) { return sum_tolerance(static_cast<double>(s.rows)) + 4 * unit; }
+
+// x weight bias running_mean running_var saved_mean saved_invstd y
+void training(const S& s, Numbers& n) {
+  reference::batchnorm_forward_training(s, n[0].data(), n[1].data(), n[2].data(), double{eps}, double{momentum},
+                                        n[3].data(), n[4].data(), n[5].data(), n[6].data(), n[7].data());
+}
+Numbers training_allowed(const S& s, const Numbers& before, const Numbers& after, Precision) {
+  Numbers allowed = after;
+  const double sum = sum_error(s);
+  for (size_t c = 0; c < static_cast<size_t>(s.channels); ++c) {
+    const double invstd = after[6][c], variance = 1 / (invstd * invstd);
+    const double unbiased = variance * static_cast<double>(s.rows) / static_cast<double>(s.rows - 1);
+    const double relative = 2 * sum + 4 * unit;  // of 1/σ
+    allowed[5][c] = sum;
+    allowed[6][c] = relative * invstd;
+    allowed[3][c] = sum + 3 * unit * (std::fabs(before[3][c]) + 1);
+    allowed[4][c] = 4 * relative * unbiased + 3 * unit * (std::fabs(before[4][c]) + unbiased);
+    for (size_t i = c; i < allowed[7].size(); i += s.channels) {
+      const double scaled = std::fabs(after[7][i] - before[2][c]);  // γ·x̂
+      allowed[7][i] =
+          std::fabs(before[1][c]) * invstd * sum + scaled * relative + 4 * unit * (scaled + std::fabs(before[2][c]));
+    }
+  }
+  return allowed;
+}
+
+// x weight bias running_mean running_var y
+void inference(const S& s, Numbers& n) {
+  reference::batchnorm_forward_inference(s, n[0].data(), n[1].data(), n[2].data(), n[3].data(), n[4].data(),
+                                         double{eps}, n[5].data());
+}
+// A handful of roundings, each of a factor of γ·(x-μ)/σ or of the sum.
+Numbers inference_allowed(const S& s, const Numbers& before, const Numbers& after, Precision) {
+  Numbers allowed = after;
+  for (size_t i = 0; i < allowed[5].size(); ++i) {
+    const double bias = before[2][i % s.channels];
+    allowed[5][i] = 8 * unit * (std::fabs(after[5][i] - bias) + std::fabs(bias));
+  }
+  return allowed;
+}
+
+// x dy weight saved_mean saved_invstd dx dweight dbias
+void backward(const S& s, Numbers& n) {
+  reference::batchnorm_backward(s, n[0].data(), n[1].data(), n[2].data(), n[3].data(), n[4].data(), n[5].data(),
+                                n[6].data(), n[7].data());
+}
+// dγ and dβ are sums of M terms. dx is a sum of three terms: a few roundings of each, and what the two sums are off by.
+Numbers backward_allowed(const S& s, const Numbers& before, const Numbers& after, Precision) {
+  Numbers allowed = after;
+  const auto channels = static_cast<size_t>(s.channels);
+  const auto rows = static_cast<double>(s.rows);
+  std::vector<double> weight_size(channels), bias_size(channels);
+  const auto normalised = [&](size_t i) {
+    return std::fabs((before[0][i] - before[3][i % channels]) * before[4][i % channels]);
+  };
+  for (size_t i = 0; i < before[0].size(); ++i) {
+    bias_size[i % channels] += std::fabs(before[1][i]);
+    weight_size[i % channels] += std::fabs(before[1][i]) * normalised(i);
+  }
+  const double sum = sum_tolerance(rows);
+  for (size_t c = 0; c < channels; ++c) {
+    allowed[6][c] = sum * weight_size[c];
+    allowed[7][c] = sum * bias_size[c];
+  }
+  for (size_t i = 0; i < before[0].size(); ++i) {
+    const size_t c = i % channels;
+    const double n = normalised(i);
+    const double terms = std::fabs(before[1][i]) + (std::fabs(after[7][c]) + n * std::fabs(after[6][c])) / rows;
+    const double off = sum * (bias_size[c] + n * weight_size[c]) / rows;
+    allowed[5][i] = std::fabs(before[2][c] * before[4][c]) * (8 * unit * terms + off);
+  }
+  return allowed;
+}
+}  // namespace norm
+
+Operation batchnorm() {
+  using S = BatchNormShape;
+  using norm::elements;
+  return {"batchnorm",
+          {"batch", "height", "width", "channels"},
+          [](const Values& v) {
+            return shape(S{v[0] * v[1] * v[2], narrow(v[3])});
+          },
+          {pass<S>(&BatchNorm::forward_training,
+                   {"forward_training",
+                    [](const S& s) -> Arrays {
+                      return {{"x", elements(s)},
+                              {"weight", s.channels, Use::in, 0.5, 1.5},
+                              {"bias", s.channels},
+                              {"running_mean", s.channels, Use::updated},
+                              {"running_var", s.channels, Use::updated, 0.5, 1.5},
+                              {"saved_mean", s.channels, Use::out},
+                              {"saved_invstd", s.channels, Use::out},
+                              {"y", elements(s), Use::out}};
+                    },
+                    [](const S& s) { return 6.0 * static_cast<double>(elements(s)); }, norm::training,
+                    norm::training_allowed},
+                   [](const BatchNorm& row, Context& context, const S& s, const std::vector<void*>& d) {
+                     row.forward_training(context, s, floats(d, 0), floats(d, 1), floats(d, 2), norm::eps,
+                                          norm::momentum, floats(d, 3), floats(d, 4), floats(d, 5), floats(d, 6),
+                                          floats(d, 7));
+                   }),
+           pass<S>(&BatchNorm::forward_inference,
+                   {"forward_inference",
+                    [](const S& s) -> Arrays {
+                      return {{"x", elements(s)},
+                              {"weight", s.channels, Use::in, 0.5, 1.5},
+                              {"bias", s.channels},
+                              {"running_mean", s.channels},
+                              {"running_var", s.channels, Use::in, 0.5, 1.5},
+                              {"y", elements(s), Use::out}};
+                    },
+                    [](const S& s) { return 2.0 * static_cast<double>(elements(s)); }, norm::inference,
+                    norm::inference_allowed},
+                   [](const BatchNorm& row, Context& context, const S& s, const std::vector<void*>& d) {
+                     row.forward_inference(context, s, floats(d, 0), floats(d, 1), floats(d, 2), floats(d, 3),
+                                           floats(d, 4), norm::eps, floats(d, 5));
+                   }),
+           pass<S>(&BatchNorm::backward,
+                   {"backward",
+                    [](const S& s) -> Arrays {
+                      return {{"x", elements(s)},
+                              {"dy", elements(s)},
+                              {"weight", s.channels, Use::in, 0.5, 1.5},
+                              {"saved_mean", s.channels, Use::in, -0.1, 0.1},
+                              {"saved_invstd", s.channels, Use::in, 1.5, 2},
+                              {"dx", elements(s), Use::out},
+                              {"dweight", s.channels, Use::out},
+                              {"dbias", s.channels, Use::out}};
+                    },
+                    [](const S& s) { return 10.0 * static_cast<double>(elements(s)); }, norm::backward,
+                    norm::backward_allowed},
+                   [](const BatchNorm& row, Context& context, const S& s, const std::vector<void*>& d) {
+                     row.backward(context, s, floats(d, 0), floats(d, 1), floats(d, 2), floats(d, 3), floats(d, 4),
+                                  floats(d, 5), floats(d, 6), floats(d, 7));
+                   })}};
+}
+
+Operation relu6() {
+  using S = Relu6Shape;
+  const auto flops = [](const S& s) { return 2.0 * static_cast<double>(s.count); };
+  return {
+      "relu6",
+      {"batch", "height", "width", "channels"},
+      [](const Values& v) { return shape(S{v[0] * v[1] * v[2] * v[3]}); },
+      {pass<S>(&Relu6::forward,
+               {"forward",
+                [](const S& s) -> Arrays {
+                  return {{"x", s.count, Use::in, -3, 9}, {"y", s.count, Use::out}};
+                },
+                flops, [](const S& s, Numbers& n) { reference::relu6_forward(s, n[0].data(), n[1].data()); }, exact<S>},
+               [](const Relu6& row, Context& context, const S& s, const std::vector<void*>& d) {
+                 row.forward(context, s, floats(d, 0), floats(d, 1));
+               }),
+       pass<S>(
+           &Relu6::backward,
+           {"backward",
+            [](const S& s) -> Arrays {
+              return {{"x", s.count, Use::in, -3, 9}, {"dy", s.count}, {"dx", s.count, Use::out}};
+            },
+            flops, [](const S& s, Numbers& n) { reference::relu6_backward(s, n[0].data(), n[1].data(), n[2].data()); },
+            exact<S>},
+           three_arrays(&Relu6::backward))}};
+}
+
+Operation global_avg_pool() {
+  using S = GlobalAvgPoolShape;
+  static constexpr auto x = [](const S& s) { return int64_t{s.batch} * s.positions * s.channels; };
+  static constexpr auto y = [](const S& s) { return int64_t{s.batch} * s.channels; };
+  const auto flops = [](const S& s) { return static_cast<double>(x(s)); };
+  const auto terms = [](const S& s) { return static_cast<double>(s.positions); };
+  const auto forward = [](const S& s, Numbers& n) { reference::global_avg_pool_forward(s, n[0].data(), n[1].data()); };
+  const auto backward = [](const S& s, Numbers& n) {
+    reference::global_avg_pool_backward(s, n[0].data(), n[1].data());
+  };
+  return {"global_avg_pool",
+          {"batch", "height", "width", "channels"},
+          [](const Values& v) {
+            return shape(S{narrow(v[0]), narrow(v[1] * v[2]), narrow(v[3])});
+          },
+          {pass<S>(&GlobalAvgPool::forward,
+                   {"forward",
+                    [](const S& s) -> Arrays {
+                      return {{"x", x(s)}, {"y", y(s), Use::out}};
+                    },
+                    flops, forward, sums<S>(forward, terms)},
+                   [](const GlobalAvgPool& row, Context& context, const S& s, const std::vector<void*>& d) {
+                     row.forward(context, s, floats(d, 0), floats(d, 1));
+                   }),
+           pass<S>(&GlobalAvgPool::backward,
+                   {"backward",
+                    [](const S& s) -> Arrays {
+                      return {{"dy", y(s)}, {"dx", x(s), Use::out}};
+                    },
+                    flops, backward, sums<S>(backward, terms)},
+                   [](const GlobalAvgPool& row, Context& context, const S& s, const std::vector<void*>& d) {
+                     row.backward(context, s, floats(d, 0), floats(d, 1));
+                   })}};
+}
+
+Operation linear() {
+  using S = LinearShape;
+  static constexpr auto x = [](const S& s) { return int64_t{s.rows} * s.in_features; };
+  static constexpr auto y = [](const S& s) { return int64_t{s.rows} * s.out_features; };
+  static constexpr auto w = [](const S& s) { return int64_t{s.in_features} * s.out_features; };
+  const auto flops = [](const S& s) { return 2.0 * static_cast<double>(x(s)) * s.out_features; };
+  const auto forward = [](const S& s, Numbers& n) {
+    reference::linear_forward(s, n[0].data(), n[1].data(), n[2].data(), n[3].data());
+  };
+  const auto backward_weight = [](const S& s, Numbers& n) {
+    reference::linear_backward_weight(s, n[0].data(), n[1].data(), n[2].data(), n[3].data());
+  };
+  const auto rows = [](const S& s) { return static_cast<double>(s.rows); };
+  return {"linear",
+          {"batch", "in_features", "out_features"},
+          [](const Values& v) {
+            return shape(S{narrow(v[0]), narrow(v[1]), narrow(v[2])});
+          },
+          {pass<S>(&Linear::forward,
+                   {"forward",
+                    [](const S& s) -> Arrays {
+                      return {{"x", x(s)}, {"w", w(s)}, {"b", s.out_features}, {"y", y(s), Use::out}};
+                    },
+                    flops, forward, sums<S>(forward, [](const S& s) { return s.in_features + 1.0; })},
+                   [](const Linear& row, Context& context, const S& s, const std::vector<void*>& d) {
+                     row.forward(context, s, floats(d, 0), floats(d, 1), floats(d, 2), floats(d, 3));
+                   }),
+           product<reference::linear_backward_data, S>(
+               "backward_data", &Linear::backward_data,
+               [](const S& s) -> Arrays {
+                 return {{"dy", y(s)}, {"w", w(s)}, {"dx", x(s), Use::out}};
+               },
+               flops, [](const S& s) { return static_cast<double>(s.out_features); }),
+           pass<S>(&Linear::backward_weight,
+                   {"backward_weight",
+                    [](const S& s) -> Arrays {
+                      return {{"x", x(s)}, {"dy", y(s)}, {"dw", w(s), Use::out}, {"db", s.out_features, Use::out}};
+                    },
+                    flops, backward_weight, sums<S>(backward_weight, rows)},
+                   [](const Linear& row, Context& context, const S& s, const std::vector<void*>& d) {
+                     row.backward_weight(context, s, floats(d, 0), floats(d, 1), floats(d, 2), floats(d, 3));
+                   })}};
+}
+
+Operation cross_entropy() {
+  using S = CrossEntropyShape;
+  constexpr float smoothing = 0.1f;
+  // logits labels losses correct mean_loss dlogits
+  const auto in_double = [](const S& s, Numbers& n) {
+    const std::vector<int32_t> labels(n[1].begin(), n[1].end());
+    std::vector<int32_t> correct(s.batch);
+    reference::cross_entropy(s, n[0].data(), labels.data(), double{smoothing}, n[2].data(), correct.data(), n[4].data(),
+                             n[5].data());
+    n[3].assign(correct.begin(), correct.end());
+  };
+  // A loss is a difference of two sums of K terms: logarithms of numbers up to K, and logits below 4 in size. The
+  // exponentials round with the logits, a few roundings each.
+  const auto allowed = [](const S& s, const Numbers&, const Numbers& after, Precision) {
+    Numbers error = after;
+    const double sum = sum_tolerance(s.classes) + 16 * unit, size = 16 + std::log(s.classes);
+    std::fill(error[2].begin(), error[2].end(), sum * size);
+    std::fill(error[3].begin(), error[3].end(), 0.0);
+    error[4][0] = (sum + sum_tolerance(s.batch)) * size;
+    for (double& e : error[5]) e = sum * size / s.batch;
+    return error;
+  };
+  return {"cross_entropy",
+          {"batch", "classes"},
+          [](const Values& v) {
+            return shape(S{narrow(v[0]), narrow(v[1])});
+          },
+          {pass<S>(&CrossEntropy::forward_backward,
+                   {"forward_backward",
+                    [](const S& s) -> Arrays {
+                      const int64_t count = int64_t{s.batch} * s.classes;
+                      return {{"logits", count, Use::in, -4, 4}, {"labels", s.batch, Use::in, 0, s.classes - 1.0, true},
+                              {"losses", s.batch, Use::out},     {"correct", s.batch, Use::out, 0, 1, true},
+                              {"mean_loss", 1, Use::out},        {"dlogits", count, Use::out}};
+                    },
+                    [](const S& s) { return 8.0 * s.batch * s.classes; }, in_double, allowed},
+                   [](const CrossEntropy& row, Context& context, const S& s, const std::vector<void*>& d) {
+                     row.forward_backward(context, s, floats(d, 0), static_cast<const int32_t*>(d[1]), smoothing,
+                                          floats(d, 2), static_cast<int32_t*>(d[3]), floats(d, 4), floats(d, 5));
+                   })}};
+}
+
+Operation add() {
+  using S = AddShape;
+  return {"add",
+          {"batch", "height", "width", "channels"},
+          [](const Values& v) { return shape(S{v[0] * v[1] * v[2] * v[3]}); },
+          {product<reference::add_forward, S>(
+              "forward", &Add::forward,
+              [](const S& s) -> Arrays {
+                return {{"a", s.count}, {"b", s.count}, {"y", s.count, Use::out}};
+              },
+              [](const S& s) { return static_cast<double>(s.count); }, [](const S&) { return 1.0; })}};
+}
+
+}  // namespace
+
+const std::vector<Operation>& operations() {
+  static const std::vector<Operation> all = {conv2d(),    depthwise_conv(), pointwise_conv(),
+                                             batchnorm(), relu6(),          global_avg_pool(),
+                                             linear(),    cross_entropy(),  add()};
+  return all;
+}
+
+const Operation* find_operation(const std::string& name) {
+  for (const Operation& operation : operations())
+    if (name == operation.name) return &operation;
+  return nullptr;
+}
+
+double bytes_of(const Arrays& arrays) {
+  double bytes = 0;
+  for (const Array& array : arrays)
+    bytes += 4.0 * static_cast<double>(array.count) * (array.use == Use::updated ? 2 : 1);
+  return bytes;
+}
+
+}  // namespace tools::bench
