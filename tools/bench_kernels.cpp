@@ -426,9 +426,10 @@ int run(const Options& o) {
     if (o.repeat > 0) {
       const Data data(device, arrays);
       for (size_t i = begin; i < results.size(); ++i) {
-        progress.show({.label = fmt::format("{} {} {}", shape.operation->name, pass.name, results[i].row.name),
-                       .done = static_cast<int64_t>(t),
-                       .total = static_cast<int64_t>(tasks.size())});
+        ProgressState state;
+        state.label = fmt::format("{} {} {}", shape.operation->name, pass.name, results[i].row.name);
+        state.done = static_cast<int64_t>(t), state.total = static_cast<int64_t>(tasks.size());
+        progress.show(state);
         if (!results[i].wrong.empty()) continue;
         const auto work = pass.prepare(device, results[i].row.name, any.get(), data.pointers());
         results[i].time = time_cold(stopwatch, cache, o.repeat, most_seconds, work);
