@@ -211,6 +211,7 @@ template <int V, class T>
 struct Plain {
   using Element = T;
   static constexpr int width = V;
+  static constexpr bool fused = false;
   const T* x;
   __device__ __forceinline__ Plain(const T* x, const T*, int64_t offset, const FusedNorm&, int) : x(x + offset) {}
   __device__ __forceinline__ Floats<V> operator()(int64_t i) const { return Floats<V>::load(x + i); }
@@ -220,6 +221,7 @@ template <int V, class T>
 struct Activated {
   using Element = T;
   static constexpr int width = V;
+  static constexpr bool fused = true;
   const T* z;
   Activation<V> activation;
   __device__ __forceinline__ Activated(const T* z, const T*, int64_t offset, const FusedNorm& norm, int c)
@@ -231,6 +233,7 @@ template <int V, class T>
 struct Gradient {
   using Element = T;
   static constexpr int width = V;
+  static constexpr bool fused = true;
   const T *z, *du;
   NormGradient<V> gradient;
   __device__ __forceinline__ Gradient(const T* z, const T* du, int64_t offset, const FusedNorm& norm, int c)
@@ -249,6 +252,7 @@ template <int V, class T>
 struct Bare {
   using Element = T;
   static constexpr int width = V;
+  static constexpr bool fused = false;
   T* y;
   __device__ __forceinline__ Bare(T* y, const T*, int64_t offset, const FusedNorm&, int) : y(y + offset) {}
   __device__ __forceinline__ void operator()(int64_t i, const Floats<V>& value, bool = true) { value.store(y + i); }
@@ -265,6 +269,7 @@ template <int V, class T>
 struct Counted {
   using Element = T;
   static constexpr int width = V;
+  static constexpr bool fused = true;
   T* z;
   Statistics<V> statistics;
   __device__ __forceinline__ Counted(T* z, const T*, int64_t offset, const FusedNorm&, int) : z(z + offset) {}
@@ -284,6 +289,7 @@ template <int V, class T>
 struct Masked {
   using Element = T;
   static constexpr int width = V;
+  static constexpr bool fused = true;
   T* du;
   const T* x;
   NormMask<V> mask;

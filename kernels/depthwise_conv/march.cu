@@ -12,6 +12,11 @@ namespace {
 constexpr int threads = 128;    // a block's
 constexpr int weight_rows = 8;  // rows of dy in a band
 
+// Blocks at once on a multiprocessor, by which the compiler deals out the registers: a norm's factors and sums take up
+// to 36 more.
+template <class... Policies>
+[[maybe_unused]] constexpr int blocks_at_once = (Policies::fused || ...) ? 3 : 4;
+
 // The columns of a strip of y or dy. 9 columns of x at stride 2, for four of y, would fill the registers for nothing: 5
 // for two are hardly more loads.
 constexpr __host__ __device__ int strip_columns(int stride) { return stride == 1 ? 4 : 2; }
@@ -25,12 +30,13 @@ int band_rows(int64_t strips, int rows) {
   return 4;
 }
 
-template <int V, int T>
-__device__ __forceinline__ void store_row(const Floats<V> (&values)[T], float* row, int first, int width,
+// Through an epilogue; row: its index of column 0. The strip's first column is inside.
+template <class Store, int V, int T>
+__device__ __forceinline__ void store_row(const Floats<V> (&values)[T], Store& store, int64_t row, int first, int width,
                                           int channels) {
 #pragma unroll
   for (int t = 0; t < T; ++t)
-    if (first + t < width) values[t].store(row + (first + t) * channels);
+    if (first + t < width) store(row + (first + t) * channels, values[t], t == 0);
 }
 
 template <int V, int N>
@@ -39,8 +45,8 @@ __device__ __forceinline__ void copy(Floats<V> (&to)[N], const Floats<V> (&from)
   for (int k = 0; k < N; ++k) to[k] = from[k];
 }
 
-// Which piece of work is this thread's: groups of channels run fastest, then strips, bands, images. In 32 bits, since
-// a GPU divides 64 in many instructions; `supports` sees to it.
+// A piece of work: strips run fastest, then bands, images. In 32 bits, since a GPU divides 64 in many instructions;
+// `supports` sees to it.
 struct Piece {
   int c, column, row;
   int64_t image;
@@ -50,21 +56,35 @@ __device__ __forceinline__ Piece piece_of(unsigned unit, int c, int columns, int
           unit / strips / bands};
 }
 
+// How the threads of forward and backward_data lie: a block is (groups of V channels, lanes), a lane a piece. What the
+// lanes of a block do is a slice.
+struct Rows {
+  ChannelThreads block;
+  int band, slices;
+};
+Rows cut_rows(const DepthwiseConvShape& s, int V, int strips_a_row) {
+  Rows result;
+  result.block = channel_threads(s.channels / V, threads);
+  const int64_t strips = int64_t{s.batch} * strips_a_row;
+  result.band = band_rows(strips * (s.channels / V), s.out_height());
+  result.slices = ceil_div(strips * ceil_div(s.out_height(), result.band), result.block.lanes);
+  return result;
+}
+Rows cut_forward(const DepthwiseConvShape& s, int V) {
+  return cut_rows(s, V, ceil_div(s.out_width(), strip_columns(s.stride)));
+}
+Rows cut_backward(const DepthwiseConvShape& s, int V) { return cut_rows(s, V, ceil_div(s.width, back_columns)); }
+
 // y = x * w for a strip and `band` rows; flip turns the filter by 180°.
-template <int V, int S, bool flip>
-__device__ __forceinline__ void march(const DepthwiseConvShape& shape, int band, const float* __restrict__ x,
-                                      const float* __restrict__ w, float* __restrict__ y) {
-  constexpr int T = strip_columns(S);
+template <int S, bool flip, class Load, class Store>
+__device__ __forceinline__ void march(const DepthwiseConvShape& shape, const Piece& at, int band, const Load& load_x,
+                                      const float* __restrict__ w, Store& store) {
+  constexpr int T = strip_columns(S), V = Load::width;
   const int H = shape.height, W = shape.width, C = shape.channels, P = (H - 1) / S + 1, Q = (W - 1) / S + 1;
-  const unsigned groups = C / V, index = blockIdx.x * blockDim.x + threadIdx.x;
-  const Piece at = piece_of(index / groups, index % groups * V, T, (Q + T - 1) / T, (P + band - 1) / band, band);
-  if (at.image >= shape.batch) return;
-  x += at.image * H * W * C + at.c;
-  y += at.image * P * Q * C + at.c;
   const int end = at.row + band < P ? at.row + band : P, left = at.column * S - 1;
   Floats<V> filter[9], pixels[(T - 1) * S + 3], current[T], next[T];
   load_taps(filter, w + at.c, C, flip);
-  const auto load = [&](int i) { load_row(pixels, x + static_cast<int64_t>(i) * W * C, left, i < H ? W : 0, C); };
+  const auto load = [&](int i) { load_row(pixels, load_x, static_cast<int64_t>(i) * W * C, left, i < H ? W : 0, C); };
   // `current` is output row p and has got the row above; at stride 1 also the row of the same number.
   set_zero(current);
   if (at.row > 0) {
@@ -79,7 +99,7 @@ __device__ __forceinline__ void march(const DepthwiseConvShape& shape, int band,
     for (int p = at.row; p < end; ++p) {
       load(p + 1);
       multiply_row<S>(current, pixels, filter + 6);
-      store_row(current, y + static_cast<int64_t>(p) * Q * C, at.column, Q, C);
+      store_row(current, store, static_cast<int64_t>(p) * Q * C, at.column, Q, C);
       copy(current, next);
       multiply_row<S>(current, pixels, filter + 3);
       set_zero(next);
@@ -91,7 +111,7 @@ __device__ __forceinline__ void march(const DepthwiseConvShape& shape, int band,
       multiply_row<S>(current, pixels, filter + 3);
       load(2 * p + 1);
       multiply_row<S>(current, pixels, filter + 6);
-      store_row(current, y + static_cast<int64_t>(p) * Q * C, at.column, Q, C);
+      store_row(current, store, static_cast<int64_t>(p) * Q * C, at.column, Q, C);
       set_zero(current);
       multiply_row<S>(current, pixels, filter);
     }
@@ -100,59 +120,86 @@ __device__ __forceinline__ void march(const DepthwiseConvShape& shape, int band,
 
 // dx at stride 2, a strip of 2 · band rows. Row p of dy belongs to rows 2p - 1, 2p and 2p + 1 of dx, through the
 // filter's rows 0, 1 and 2; only odd rows have two rows of dy.
-template <int V>
-__device__ __forceinline__ void march_back(const DepthwiseConvShape& shape, int band, const float* __restrict__ dy,
-                                           const float* __restrict__ w, float* __restrict__ dx) {
-  constexpr int T = back_columns;
+template <class Load, class Store>
+__device__ __forceinline__ void march_back(const DepthwiseConvShape& shape, const Piece& at, int band,
+                                           const Load& load_dy, const float* __restrict__ w, Store& store) {
+  constexpr int T = back_columns, V = Load::width;
   const int H = shape.height, W = shape.width, C = shape.channels, P = (H - 1) / 2 + 1, Q = (W - 1) / 2 + 1;
-  const unsigned groups = C / V, index = blockIdx.x * blockDim.x + threadIdx.x;
-  const Piece at = piece_of(index / groups, index % groups * V, T, (W + T - 1) / T, (P + band - 1) / band, band);
-  if (at.image >= shape.batch) return;
-  dy += at.image * P * Q * C + at.c;
-  dx += at.image * H * W * C + at.c;
   const int end = at.row + band < P ? at.row + band : P;
   Floats<V> filter[9], pixels[T / 2 + 1], even[T], odd[T];
   load_taps(filter, w + at.c, C, false);
-  load_row(pixels, dy + static_cast<int64_t>(at.row) * Q * C, at.column / 2, Q, C);
+  load_row(pixels, load_dy, static_cast<int64_t>(at.row) * Q * C, at.column / 2, Q, C);
   for (int p = at.row; p < end; ++p) {
     set_zero(even);
     set_zero(odd);
     spread_row(even, pixels, filter + 3);
-    store_row(even, dx + static_cast<int64_t>(2 * p) * W * C, at.column, W, C);
+    store_row(even, store, static_cast<int64_t>(2 * p) * W * C, at.column, W, C);
     spread_row(odd, pixels, filter + 6);
-    load_row(pixels, dy + static_cast<int64_t>(p + 1) * Q * C, at.column / 2, p + 1 < P ? Q : 0, C);
+    load_row(pixels, load_dy, static_cast<int64_t>(p + 1) * Q * C, at.column / 2, p + 1 < P ? Q : 0, C);
     spread_row(odd, pixels, filter);
-    if (2 * p + 1 < H) store_row(odd, dx + static_cast<int64_t>(2 * p + 1) * W * C, at.column, W, C);
+    if (2 * p + 1 < H) store_row(odd, store, static_cast<int64_t>(2 * p + 1) * W * C, at.column, W, C);
   }
 }
 
 }  // namespace
 
-template <int V, int S>
-__global__ void __launch_bounds__(threads, 4)
-    depthwise_conv_march_forward(DepthwiseConvShape shape, int band, const float* __restrict__ x,
-                                 const float* __restrict__ w, float* __restrict__ y) {
-  march<V, S, false>(shape, band, x, w, y);
+// Load, Store: what they make of x and do with y (common/fused.h). blockIdx: slice · channel_blocks + channel block.
+template <int S, class Load, class Store>
+__global__ void __launch_bounds__(threads, blocks_at_once<Load, Store>)
+    depthwise_conv_march_forward(DepthwiseConvShape shape, int channel_blocks, int band,
+                                 const typename Load::Element* __restrict__ x, FusedNorm norm_x,
+                                 const float* __restrict__ w, typename Store::Element* __restrict__ y,
+                                 Partials partials) {
+  constexpr int T = strip_columns(S), V = Load::width;
+  const int H = shape.height, W = shape.width, C = shape.channels, P = (H - 1) / S + 1, Q = (W - 1) / S + 1;
+  const unsigned slice = blockIdx.x / channel_blocks;
+  const int channel = (blockIdx.x % channel_blocks * blockDim.x + threadIdx.x) * V;
+  Piece at = piece_of(slice * blockDim.y + threadIdx.y, channel, T, (Q + T - 1) / T, (P + band - 1) / band, band);
+  const bool inside = at.image < shape.batch && channel < C;
+  if (!inside) at = {};
+  const Load load(x, nullptr, at.image * H * W * C + at.c, norm_x, at.c);
+  Store store(y, nullptr, at.image * P * Q * C + at.c, norm_x, at.c);
+  if (inside) march<S, false>(shape, at, band, load, w, store);
+  store.template finish<threads>(channel, C, slice, partials);
 }
 
-// At stride 1, dx = dy * w, the filter turned by 180°.
-template <int V, int S>
-__global__ void __launch_bounds__(threads, 4)
-    depthwise_conv_march_backward_data(DepthwiseConvShape shape, int band, const float* __restrict__ dy,
-                                       const float* __restrict__ w, float* __restrict__ dx) {
-  if constexpr (S == 1)
-    march<V, 1, true>(shape, band, dy, w, dx);
-  else
-    march_back<V>(shape, band, dy, w, dx);
+// dy is z with the prologue Gradient; x is what the epilogue Masked takes. At stride 1, dx = dy * w, the filter turned
+// by 180°.
+template <int S, class Load, class Store>
+__global__ void __launch_bounds__(threads, blocks_at_once<Load, Store>)
+    depthwise_conv_march_backward_data(DepthwiseConvShape shape, int channel_blocks, int band,
+                                       const typename Load::Element* __restrict__ dy,
+                                       const typename Load::Element* __restrict__ du_z, FusedNorm norm_z,
+                                       const float* __restrict__ w, const typename Store::Element* __restrict__ x,
+                                       FusedNorm norm_x, typename Store::Element* __restrict__ dx, Partials partials) {
+  constexpr int T = back_columns, V = Load::width;
+  const int H = shape.height, W = shape.width, C = shape.channels, P = (H - 1) / S + 1, Q = (W - 1) / S + 1;
+  const unsigned slice = blockIdx.x / channel_blocks;
+  const int channel = (blockIdx.x % channel_blocks * blockDim.x + threadIdx.x) * V;
+  Piece at = piece_of(slice * blockDim.y + threadIdx.y, channel, T, (W + T - 1) / T, (P + band - 1) / band, band);
+  const bool inside = at.image < shape.batch && channel < C;
+  if (!inside) at = {};
+  const Load load(dy, du_z, at.image * P * Q * C + at.c, norm_z, at.c);
+  Store store(dx, x, at.image * H * W * C + at.c, norm_x, at.c);
+  if (inside) {
+    if constexpr (S == 1)
+      march<1, true>(shape, at, band, load, w, store);
+    else
+      march_back(shape, at, band, load, w, store);
+  }
+  store.template finish<threads>(channel, C, slice, partials);
 }
 
 // partial: (slices, 3, 3, C). blockIdx: (channel block, slice); blockDim: (groups, lanes). A unit is a strip
-// of weight_rows rows of dy.
-template <int V, int S>
-__global__ void __launch_bounds__(weight_threads, S == 1 ? 4 : 3)
-    depthwise_conv_march_backward_weight(DepthwiseConvShape shape, int64_t units_a_lane, const float* __restrict__ x,
-                                         const float* __restrict__ dy, float* __restrict__ partial) {
-  constexpr int T = strip_columns(S);
+// of weight_rows rows of dy. LoadX: what it makes of x; LoadDy: of dy, which is z with the prologue Gradient.
+template <int S, class LoadX, class LoadDy>
+__global__ void __launch_bounds__(weight_threads, S == 1 ? blocks_at_once<LoadX, LoadDy> : 3)
+    depthwise_conv_march_backward_weight(DepthwiseConvShape shape, int64_t units_a_lane,
+                                         const typename LoadX::Element* __restrict__ x, FusedNorm norm_x,
+                                         const typename LoadDy::Element* __restrict__ dy,
+                                         const typename LoadDy::Element* __restrict__ du_z, FusedNorm norm_z,
+                                         float* __restrict__ partial) {
+  constexpr int T = strip_columns(S), V = LoadX::width;
   const int H = shape.height, W = shape.width, C = shape.channels, P = (H - 1) / S + 1, Q = (W - 1) / S + 1;
   const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V, lanes = blockDim.y;
   const int strips = (Q + T - 1) / T, bands = (P + weight_rows - 1) / weight_rows;
@@ -161,19 +208,22 @@ __global__ void __launch_bounds__(weight_threads, S == 1 ? 4 : 3)
   __shared__ __align__(16) float shared[add_lanes_floats<V>];
   Floats<V> sums[9];
   set_zero(sums);
+  const int safe_c = c < C ? c : 0;
+  const LoadX load_pixel(x, nullptr, safe_c, norm_x, safe_c);
+  const LoadDy load_gradient(dy, du_z, safe_c, norm_z, safe_c);
   for (int64_t turn = 0; turn < units_a_lane; ++turn) {
     const int64_t unit = slice_begin + turn * lanes + threadIdx.y;
     if (unit >= units || c >= C) break;
     const Piece at = piece_of(static_cast<unsigned>(unit), c, T, strips, bands, weight_rows);
-    const float* images = x + at.image * H * W * C + c;
-    const float* gradients = dy + at.image * P * Q * C + c;
+    const int64_t image = at.image * H * W * C, gradients = at.image * P * Q * C;
     const int end = at.row + weight_rows < P ? at.row + weight_rows : P;
     Floats<V> pixels[(T - 1) * S + 3], above[T], middle[T], below[T];  // rows of dy
     const auto load_x = [&](int i) {
-      load_row(pixels, images + static_cast<int64_t>(i) * W * C, at.column * S - 1, i >= 0 && i < H ? W : 0, C);
+      load_row(pixels, load_pixel, image + static_cast<int64_t>(i) * W * C, at.column * S - 1, i >= 0 && i < H ? W : 0,
+               C);
     };
     const auto load_dy = [&](Floats<V>(&row)[T], int p) {
-      load_row(row, gradients + static_cast<int64_t>(p) * Q * C, at.column, p < end ? Q : 0, C);
+      load_row(row, load_gradient, gradients + static_cast<int64_t>(p) * Q * C, at.column, p < end ? Q : 0, C);
     };
     load_dy(below, at.row);
     load_x(at.row * S - 1);
@@ -215,6 +265,41 @@ Split cut(const DepthwiseConvShape& s, int V) {
   return split(s.channels / V, s.batch * strips * bands, ceil_div(4, s.out_height()));
 }
 
+template <template <int, class> class Load, template <int, class> class Store>
+void forward(Context& context, const DepthwiseConvShape& s, int V, const float* x, const FusedNorm& norm_x,
+             const float* w, float* y, const Partials& partials) {
+  const Rows rows = cut_forward(s, V);
+  const auto kernel = by_stride(s, V, [](auto v, auto stride) {
+    return &depthwise_conv_march_forward<stride.value, Load<v.value, float>, Store<v.value, float>>;
+  });
+  launch(context, kernel, int64_t{rows.slices} * rows.block.blocks, dim3(rows.block.groups, rows.block.lanes), 0, s,
+         rows.block.blocks, rows.band, x, norm_x, w, y, partials);
+}
+
+template <template <int, class> class Load, template <int, class> class Store>
+void backward_data(Context& context, const DepthwiseConvShape& s, int V, const float* dy, const float* du_z,
+                   const FusedNorm& norm_z, const float* w, const float* x, const FusedNorm& norm_x, float* dx,
+                   const Partials& partials) {
+  const Rows rows = cut_backward(s, V);
+  const auto kernel = by_stride(s, V, [](auto v, auto stride) {
+    return &depthwise_conv_march_backward_data<stride.value, Load<v.value, float>, Store<v.value, float>>;
+  });
+  launch(context, kernel, int64_t{rows.slices} * rows.block.blocks, dim3(rows.block.groups, rows.block.lanes), 0, s,
+         rows.block.blocks, rows.band, dy, du_z, norm_z, w, x, norm_x, dx, partials);
+}
+
+// The first pass: `partial` sums, (slices, 3, 3, C).
+template <template <int, class> class LoadX, template <int, class> class LoadDy>
+void backward_weight(Context& context, const DepthwiseConvShape& s, int V, const float* x, const FusedNorm& norm_x,
+                     const float* dy, const float* du_z, const FusedNorm& norm_z, float* partial) {
+  const Split split = cut(s, V);
+  const auto kernel = by_stride(s, V, [](auto v, auto stride) {
+    return &depthwise_conv_march_backward_weight<stride.value, LoadX<v.value, float>, LoadDy<v.value, float>>;
+  });
+  launch(context, kernel, dim3(split.channel_blocks, split.slices), dim3(split.groups, split.lanes), 0, s,
+         split.units_a_lane, x, norm_x, dy, du_z, norm_z, partial);
+}
+
 }  // namespace
 
 extern const DepthwiseConv depthwise_conv_march = {
@@ -227,41 +312,45 @@ extern const DepthwiseConv depthwise_conv_march = {
           return int64_t{s.batch} * s.height * ceil_div(s.width, 4) * s.channels < 0xffffff00;
         },
     .workspace = [](const DepthwiseConvShape& s) -> size_t {
-      return partial_bytes(s, std::max(cut(s, 1).slices, s.channels % 4 == 0 ? cut(s, 4).slices : 0));
+      return largest(s, [&](int V) {
+        return std::max(partials_bytes(cut_forward(s, V).slices, s.channels),
+                        partial_bytes(s, cut(s, V).slices) + partials_bytes(cut_backward(s, V).slices, s.channels));
+      });
     },
     .forward =
         [](Context& context, const DepthwiseConvShape& s, const float* x, const float* w, float* y) {
-          const int V = vector_width(s, {x, w, y}), P = s.out_height();
-          const int64_t strips = int64_t{s.batch} * ceil_div(s.out_width(), strip_columns(s.stride)) * (s.channels / V);
-          const int band = band_rows(strips, P);
-          const auto kernel = s.stride == 1
-                                  ? (V == 4 ? depthwise_conv_march_forward<4, 1> : depthwise_conv_march_forward<1, 1>)
-                                  : (V == 4 ? depthwise_conv_march_forward<4, 2> : depthwise_conv_march_forward<1, 2>);
-          launch(context, kernel, ceil_div(strips * ceil_div(P, band), threads), threads, 0, s, band, x, w, y);
+          forward<Plain, Bare>(context, s, vector_width(s, {x, w, y}), x, {}, w, y, {});
         },
     .backward_data =
         [](Context& context, const DepthwiseConvShape& s, const float* dy, const float* w, float* dx) {
-          const int V = vector_width(s, {dy, w, dx}), P = s.out_height();
-          const int64_t strips = int64_t{s.batch} * ceil_div(s.width, back_columns) * (s.channels / V);
-          const int band = band_rows(strips, P);
-          const auto kernel =
-              s.stride == 1
-                  ? (V == 4 ? depthwise_conv_march_backward_data<4, 1> : depthwise_conv_march_backward_data<1, 1>)
-                  : (V == 4 ? depthwise_conv_march_backward_data<4, 2> : depthwise_conv_march_backward_data<1, 2>);
-          launch(context, kernel, ceil_div(strips * ceil_div(P, band), threads), threads, 0, s, band, dy, w, dx);
+          backward_data<Plain, Bare>(context, s, vector_width(s, {dy, w, dx}), dy, nullptr, {}, w, nullptr, {}, dx, {});
         },
     .backward_weight =
         [](Context& context, const DepthwiseConvShape& s, const float* x, const float* dy, float* dw) {
           const int V = vector_width(s, {x, dy});
-          const Split split = cut(s, V);
           float* partial = static_cast<float*>(context.workspace);
-          const auto kernel =
-              s.stride == 1
-                  ? (V == 4 ? depthwise_conv_march_backward_weight<4, 1> : depthwise_conv_march_backward_weight<1, 1>)
-                  : (V == 4 ? depthwise_conv_march_backward_weight<4, 2> : depthwise_conv_march_backward_weight<1, 2>);
-          launch(context, kernel, dim3(split.channel_blocks, split.slices), dim3(split.groups, split.lanes), 0, s,
-                 split.units_a_lane, x, dy, partial);
-          add_partial_weights(context, s.channels, split.slices, partial, dw);
+          backward_weight<Plain, Plain>(context, s, V, x, {}, dy, nullptr, {}, partial);
+          add_partial_weights(context, s.channels, cut(s, V).slices, partial, dw);
+        },
+    .forward_fused =
+        [](Context& context, const DepthwiseConvShape& s, const float* x, const FusedNorm& norm_x, const float* w,
+           float* z, const FusedNorm& norm_z) {
+          const int V = vector_width(s, {x, w, z}, {norm_x}), slices = cut_forward(s, V).slices;
+          const Partials partials = partials_at(context.workspace, slices, s.channels);
+          forward<Activated, Counted>(context, s, V, x, norm_x, w, z, partials);
+          fused_finish_statistics(context, outputs(s), s.channels, slices, partials, norm_z);
+        },
+    .backward_fused =
+        [](Context& context, const DepthwiseConvShape& s, const float* x, const FusedNorm& norm_x, const float* w,
+           const float* z, const FusedNorm& norm_z, const float* du_z, float* du_x, float* dw) {
+          const int V = vector_width(s, {x, w, z, du_z, du_x}, {norm_x, norm_z});
+          const int slices = cut_backward(s, V).slices, weight_slices = cut(s, V).slices;
+          float* partial = static_cast<float*>(context.workspace);
+          const Partials partials = partials_at(partial + 9 * int64_t{s.channels} * weight_slices, slices, s.channels);
+          backward_data<Gradient, Masked>(context, s, V, z, du_z, norm_z, w, x, norm_x, du_x, partials);
+          backward_weight<Activated, Gradient>(context, s, V, x, norm_x, z, du_z, norm_z, partial);
+          fused_finish_gradients(context, inputs(s), s.channels, slices, partials, norm_x,
+                                 {9 * int64_t{s.channels}, weight_slices, partial, dw});
         },
 };
 

@@ -4,14 +4,35 @@
 
 #include <initializer_list>
 
-#include "kernels/common/floats.h"
+#include "kernels/common/fused.h"
 #include "kernels/depthwise_conv/depthwise_conv.h"
 
 namespace kernels::KERNEL_TARGET {
 
 // 4 where 16-byte accesses are possible: 4 divides the channels and all arrays are 16-byte aligned; else 1.
-inline int vector_width(const DepthwiseConvShape& shape, std::initializer_list<const void*> arrays) {
-  return shape.channels % 4 == 0 && all_aligned(arrays) ? 4 : 1;
+inline int vector_width(const DepthwiseConvShape& shape, std::initializer_list<const void*> arrays,
+                        std::initializer_list<FusedNorm> norms = {}) {
+  return shape.channels % 4 == 0 && all_aligned(arrays) && norms_aligned(norms) ? 4 : 1;
+}
+
+// The larger of f(V) over the V that may come up with a shape.
+template <class F>
+auto largest(const DepthwiseConvShape& shape, F f) {
+  return shape.channels % 4 == 0 ? std::max(f(1), f(4)) : f(1);
+}
+
+// Pixels of all images.
+inline int64_t inputs(const DepthwiseConvShape& s) { return int64_t{s.batch} * s.height * s.width; }
+inline int64_t outputs(const DepthwiseConvShape& s) { return int64_t{s.batch} * s.out_height() * s.out_width(); }
+
+// A kernel's instance for a shape: kernel(V, S), both constants.
+template <class F>
+auto by_stride(const DepthwiseConvShape& shape, int V, F kernel) {
+  constexpr std::integral_constant<int, 1> one;
+  constexpr std::integral_constant<int, 2> two;
+  constexpr std::integral_constant<int, 4> four;
+  if (shape.stride == 1) return V == 4 ? kernel(four, one) : kernel(one, one);
+  return V == 4 ? kernel(four, two) : kernel(one, two);
 }
 
 template <int V, int N>
@@ -28,6 +49,17 @@ __device__ __forceinline__ void load_row(Floats<V> (&pixels)[N], const float* ro
   for (int k = 0; k < N; ++k) {
     const int j = first + k;
     pixels[k] = j >= 0 && j < width ? Floats<V>::load(row + j * channels) : Floats<V>::zero();
+  }
+}
+
+// The same through a prologue; row: its index of column 0.
+template <class Load, int V, int N>
+__device__ __forceinline__ void load_row(Floats<V> (&pixels)[N], const Load& load, int64_t row, int first, int width,
+                                         int channels) {
+#pragma unroll
+  for (int k = 0; k < N; ++k) {
+    const int j = first + k;
+    pixels[k] = j >= 0 && j < width ? load(row + j * channels) : Floats<V>::zero();
   }
 }
 

@@ -120,3 +120,15 @@ TEST_CASE("depthwise_conv forward_folded", "[depthwise_conv]") {
     test::for_each_case(&DepthwiseConv::forward_folded, awkward_and_large(), 20, draw,
                         test::forward_folded_check<DepthwiseConv>(op, channels, terms, offset));
 }
+
+TEST_CASE("depthwise_conv forward_fused", "[depthwise_conv]") {
+  for (const int offset : {0, 1})
+    test::for_each_case(&DepthwiseConv::forward_fused, awkward_and_large(), 20, draw,
+                        test::forward_fused_check<DepthwiseConv>(op, channels, channels, terms, offset));
+}
+
+TEST_CASE("depthwise_conv backward_fused", "[depthwise_conv]") {
+  for (const int offset : {0, 1})
+    test::for_each_case(&DepthwiseConv::backward_fused, awkward_and_large(), 20, draw,
+                        test::backward_fused_check<DepthwiseConv>(op, channels, channels, terms, offset));
+}
