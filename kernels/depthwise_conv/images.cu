@@ -3,7 +3,7 @@
 // channels into registers, every element once, and takes several images with the same filter where there are very many.
 // The map's size is known when the kernel is compiled, so a tap that falls outside costs neither a test nor a product:
 // 100 of 144 are left on 4×4 at stride 1, 16 of 36 on 2×2.
-#include "kernels/depthwise_conv/weight_sums.h"
+#include "kernels/depthwise_conv/passes.h"
 
 namespace kernels::KERNEL_TARGET {
 
@@ -11,121 +11,150 @@ namespace {
 
 constexpr int threads = 128;  // a block's
 
-// A map in registers: N×N pixels, zero beyond height and width.
-template <int V, int N>
-__device__ __forceinline__ void load_map(Floats<V> (&map)[N][N], const float* from, int height, int width,
+// Blocks at once on a multiprocessor, by which the compiler deals out the registers: a norm's factors and sums take up
+// to 36 more.
+template <class... Policies>
+[[maybe_unused]] constexpr int blocks_at_once = (Policies::fused || ...) ? 3 : 4;
+
+// A map in registers: N×N pixels, zero beyond height and width. at: the index of its first pixel.
+template <class Load, int V, int N>
+__device__ __forceinline__ void load_map(Floats<V> (&map)[N][N], const Load& load, int64_t at, int height, int width,
                                          int channels) {
 #pragma unroll
-  for (int i = 0; i < N; ++i) load_row(map[i], from + i * width * channels, 0, i < height ? width : 0, channels);
+  for (int i = 0; i < N; ++i) load_row(map[i], load, at + i * width * channels, 0, i < height ? width : 0, channels);
 }
 
-template <int V, int S, int N, bool flip>
-__device__ __forceinline__ void convolve_images(const DepthwiseConvShape& shape, int images_a_thread,
-                                                const float* __restrict__ x, const float* __restrict__ w,
-                                                float* __restrict__ y) {
+// y = x * w for one image.
+template <int S, int N, bool flip, class Load, class Store, int V>
+__device__ __forceinline__ void convolve_image(const DepthwiseConvShape& shape, int64_t n, const Load& load,
+                                               const Floats<V> (&filter)[9], Store& store) {
   const int H = shape.height, W = shape.width, C = shape.channels, P = (H - 1) / S + 1, Q = (W - 1) / S + 1;
-  const unsigned groups = C / V, index = blockIdx.x * blockDim.x + threadIdx.x;
-  const int c = index % groups * V;
-  const int64_t first = static_cast<int64_t>(index / groups) * images_a_thread;
-  if (first >= shape.batch) return;
-  Floats<V> filter[9];
-  load_taps(filter, w + c, C, flip);
-  for (int64_t n = first; n < first + images_a_thread && n < shape.batch; ++n) {
-    Floats<V> map[N][N];
-    load_map(map, x + n * H * W * C + c, H, W, C);
-    float* to = y + n * P * Q * C + c;
+  Floats<V> map[N][N];
+  load_map(map, load, n * H * W * C, H, W, C);
 #pragma unroll
-    for (int p = 0; p < (N - 1) / S + 1; ++p)
+  for (int p = 0; p < (N - 1) / S + 1; ++p)
 #pragma unroll
-      for (int q = 0; q < (N - 1) / S + 1; ++q) {
-        auto sum = Floats<V>::zero();
+    for (int q = 0; q < (N - 1) / S + 1; ++q) {
+      auto sum = Floats<V>::zero();
 #pragma unroll
-        for (int r = 0; r < 3; ++r)
+      for (int r = 0; r < 3; ++r)
 #pragma unroll
-          for (int s = 0; s < 3; ++s) {
-            const int i = p * S + r - 1, j = q * S + s - 1;
-            if (i >= 0 && i < N && j >= 0 && j < N) sum.multiply_add(map[i][j], filter[r * 3 + s]);
-          }
-        if (p < P && q < Q) sum.store(to + (p * Q + q) * C);
-      }
-  }
+        for (int s = 0; s < 3; ++s) {
+          const int i = p * S + r - 1, j = q * S + s - 1;
+          if (i >= 0 && i < N && j >= 0 && j < N) sum.multiply_add(map[i][j], filter[flip ? 8 - r * 3 - s : r * 3 + s]);
+        }
+      if (p < P && q < Q) store(n * P * Q * C + (p * Q + q) * C, sum, p == 0 && q == 0);
+    }
 }
 
 // dx at stride 2, of maps up to N×N.
-template <int V, int N>
-__device__ __forceinline__ void spread_images(const DepthwiseConvShape& shape, int images_a_thread,
-                                              const float* __restrict__ dy, const float* __restrict__ w,
-                                              float* __restrict__ dx) {
+template <int N, class Load, class Store, int V>
+__device__ __forceinline__ void spread_image(const DepthwiseConvShape& shape, int64_t n, const Load& load,
+                                             const Floats<V> (&filter)[9], Store& store) {
   const int H = shape.height, W = shape.width, C = shape.channels, P = (H - 1) / 2 + 1, Q = (W - 1) / 2 + 1;
-  const unsigned groups = C / V, index = blockIdx.x * blockDim.x + threadIdx.x;
-  const int c = index % groups * V;
-  const int64_t first = static_cast<int64_t>(index / groups) * images_a_thread;
-  if (first >= shape.batch) return;
-  Floats<V> filter[9];
-  load_taps(filter, w + c, C, false);
-  for (int64_t n = first; n < first + images_a_thread && n < shape.batch; ++n) {
-    Floats<V> map[N / 2][N / 2];
-    load_map(map, dy + n * P * Q * C + c, P, Q, C);
-    float* to = dx + n * H * W * C + c;
+  Floats<V> map[N / 2][N / 2];
+  load_map(map, load, n * P * Q * C, P, Q, C);
 #pragma unroll
-    for (int i = 0; i < N; ++i)
+  for (int i = 0; i < N; ++i)
 #pragma unroll
-      for (int j = 0; j < N; ++j) {
-        auto sum = Floats<V>::zero();
+    for (int j = 0; j < N; ++j) {
+      auto sum = Floats<V>::zero();
 #pragma unroll
-        for (int r = 0; r < 3; ++r)
+      for (int r = 0; r < 3; ++r)
 #pragma unroll
-          for (int s = 0; s < 3; ++s) {
-            const int up = i + 1 - r, left = j + 1 - s;  // 2p and 2q, where there is such an output
-            if (up >= 0 && left >= 0 && up < N && left < N && up % 2 == 0 && left % 2 == 0)
-              sum.multiply_add(map[up / 2][left / 2], filter[r * 3 + s]);
-          }
-        if (i < H && j < W) sum.store(to + (i * W + j) * C);
-      }
-  }
+        for (int s = 0; s < 3; ++s) {
+          const int up = i + 1 - r, left = j + 1 - s;  // 2p and 2q, where there is such an output
+          if (up >= 0 && left >= 0 && up < N && left < N && up % 2 == 0 && left % 2 == 0)
+            sum.multiply_add(map[up / 2][left / 2], filter[r * 3 + s]);
+        }
+      if (i < H && j < W) store(n * H * W * C + (i * W + j) * C, sum, i == 0 && j == 0);
+    }
 }
 
 }  // namespace
 
-template <int V, int S, int N>
-__global__ void __launch_bounds__(threads, 4)
-    depthwise_conv_images_forward(DepthwiseConvShape shape, int images_a_thread, const float* __restrict__ x,
-                                  const float* __restrict__ w, float* __restrict__ y) {
-  convolve_images<V, S, N, false>(shape, images_a_thread, x, w, y);
+// Load, Store: what they make of x and do with y (common/fused.h). blockIdx: slice · channel_blocks + channel block;
+// blockDim: (groups of V channels, lanes). A lane takes images_a_thread images.
+template <int S, int N, class Load, class Store>
+__global__ void __launch_bounds__(threads, blocks_at_once<Load, Store>)
+    depthwise_conv_images_forward(DepthwiseConvShape shape, int channel_blocks, int images_a_thread,
+                                  const typename Load::Element* __restrict__ x, FusedNorm norm_x,
+                                  const float* __restrict__ w, typename Store::Element* __restrict__ y,
+                                  Partials partials) {
+  constexpr int V = Load::width;
+  const unsigned slice = blockIdx.x / channel_blocks;
+  const int channel = (blockIdx.x % channel_blocks * blockDim.x + threadIdx.x) * V;
+  const int64_t first = static_cast<int64_t>(slice * blockDim.y + threadIdx.y) * images_a_thread;
+  const bool inside = first < shape.batch && channel < shape.channels;
+  const int c = inside ? channel : 0;
+  const Load load(x, nullptr, c, norm_x, c);
+  Store store(y, nullptr, c, norm_x, c);
+  if (inside) {
+    Floats<V> filter[9];
+    load_taps(filter, w + c, shape.channels, false);
+    for (int64_t n = first; n < first + images_a_thread && n < shape.batch; ++n)
+      convolve_image<S, N, false>(shape, n, load, filter, store);
+  }
+  store.template finish<threads>(channel, shape.channels, slice, partials);
 }
 
-// At stride 1, dx = dy * w, the filter turned by 180°.
-template <int V, int S, int N>
-__global__ void __launch_bounds__(threads, 4)
-    depthwise_conv_images_backward_data(DepthwiseConvShape shape, int images_a_thread, const float* __restrict__ dy,
-                                        const float* __restrict__ w, float* __restrict__ dx) {
-  if constexpr (S == 1)
-    convolve_images<V, 1, N, true>(shape, images_a_thread, dy, w, dx);
-  else
-    spread_images<V, N>(shape, images_a_thread, dy, w, dx);
+// dy is z with the prologue Gradient; x is what the epilogue Masked takes. At stride 1, dx = dy * w, the filter turned
+// by 180°.
+template <int S, int N, class Load, class Store>
+__global__ void __launch_bounds__(threads, blocks_at_once<Load, Store>)
+    depthwise_conv_images_backward_data(DepthwiseConvShape shape, int channel_blocks, int images_a_thread,
+                                        const typename Load::Element* __restrict__ dy,
+                                        const typename Load::Element* __restrict__ du_z, FusedNorm norm_z,
+                                        const float* __restrict__ w, const typename Store::Element* __restrict__ x,
+                                        FusedNorm norm_x, typename Store::Element* __restrict__ dx, Partials partials) {
+  constexpr int V = Load::width;
+  const unsigned slice = blockIdx.x / channel_blocks;
+  const int channel = (blockIdx.x % channel_blocks * blockDim.x + threadIdx.x) * V;
+  const int64_t first = static_cast<int64_t>(slice * blockDim.y + threadIdx.y) * images_a_thread;
+  const bool inside = first < shape.batch && channel < shape.channels;
+  const int c = inside ? channel : 0;
+  const Load load(dy, du_z, c, norm_z, c);
+  Store store(dx, x, c, norm_x, c);
+  if (inside) {
+    Floats<V> filter[9];
+    load_taps(filter, w + c, shape.channels, false);
+    for (int64_t n = first; n < first + images_a_thread && n < shape.batch; ++n) {
+      if constexpr (S == 1)
+        convolve_image<1, N, true>(shape, n, load, filter, store);
+      else
+        spread_image<N>(shape, n, load, filter, store);
+    }
+  }
+  store.template finish<threads>(channel, shape.channels, slice, partials);
 }
 
-// partial: (slices, 3, 3, C). blockIdx: (channel block, slice); blockDim: (groups, lanes). A unit is an image.
-template <int V, int S, int N>
+// partial: (slices, 3, 3, C). blockIdx: (channel block, slice); blockDim: (groups, lanes). A unit is an image. LoadX:
+// what it makes of x; LoadDy: of dy, which is z with the prologue Gradient.
+template <int S, int N, class LoadX, class LoadDy>
 __global__ void __launch_bounds__(weight_threads)
-    depthwise_conv_images_backward_weight(DepthwiseConvShape shape, int64_t images_a_lane, const float* __restrict__ x,
-                                          const float* __restrict__ dy, float* __restrict__ partial) {
+    depthwise_conv_images_backward_weight(DepthwiseConvShape shape, int64_t images_a_lane,
+                                          const typename LoadX::Element* __restrict__ x, FusedNorm norm_x,
+                                          const typename LoadDy::Element* __restrict__ dy,
+                                          const typename LoadDy::Element* __restrict__ du_z, FusedNorm norm_z,
+                                          float* __restrict__ partial) {
+  constexpr int V = LoadX::width;
   const int H = shape.height, W = shape.width, C = shape.channels, P = (H - 1) / S + 1, Q = (W - 1) / S + 1;
-  const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V, lanes = blockDim.y;
+  const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V, lanes = blockDim.y, safe_c = c < C ? c : 0;
   const int64_t slice_begin = blockIdx.y * images_a_lane * lanes;
   __shared__ __align__(16) float shared[add_lanes_floats<V>];
   Floats<V> sums[9];
   set_zero(sums);
+  const LoadX load_x(x, nullptr, safe_c, norm_x, safe_c);
+  const LoadDy load_dy(dy, du_z, safe_c, norm_z, safe_c);
   for (int64_t turn = 0; turn < images_a_lane; ++turn) {
     const int64_t n = slice_begin + turn * lanes + threadIdx.y;
     if (n >= shape.batch || c >= C) break;
     Floats<V> map[N][N];
-    load_map(map, x + n * H * W * C + c, H, W, C);
-    const float* gradients = dy + n * P * Q * C + c;
+    load_map(map, load_x, n * H * W * C, H, W, C);
 #pragma unroll
     for (int p = 0; p < (N - 1) / S + 1; ++p) {
       Floats<V> row[(N - 1) / S + 1];
-      load_row(row, gradients + p * Q * C, 0, p < P ? Q : 0, C);
+      load_row(row, load_dy, n * P * Q * C + p * Q * C, 0, p < P ? Q : 0, C);
 #pragma unroll
       for (int q = 0; q < (N - 1) / S + 1; ++q)
 #pragma unroll
@@ -147,71 +176,76 @@ int images_a_thread(const DepthwiseConvShape& s, int V) {
   return std::clamp<int64_t>(int64_t{s.batch} * (s.channels / V) >> 16, 1, 8);
 }
 
-int64_t blocks(const DepthwiseConvShape& s, int V) {
-  return ceil_div(ceil_div(s.batch, images_a_thread(s, V)) * (s.channels / V), threads);
-}
-
-// At least 16 outputs a thread.
-Split cut(const DepthwiseConvShape& s, int V) {
-  return split(s.channels / V, s.batch, ceil_div(16, int64_t{s.out_height()} * s.out_width()));
+ChannelThreads block_of(const DepthwiseConvShape& s, int V) { return channel_threads(s.channels / V, threads); }
+// Of forward and backward_data: what a block does.
+int slices(const DepthwiseConvShape& s, int V) {
+  return ceil_div(ceil_div(s.batch, images_a_thread(s, V)), block_of(s, V).lanes);
 }
 
 // The instance of a kernel for a shape: kernel(V, S, N) with constants, N = 2 or 4 for maps up to N×N.
 template <class F>
 auto instance(const DepthwiseConvShape& s, int V, F kernel) {
-  constexpr std::integral_constant<int, 1> one;
-  constexpr std::integral_constant<int, 2> two;
-  constexpr std::integral_constant<int, 4> four;
   const bool small = s.height <= 2 && s.width <= 2;
-  if (s.stride == 1)
-    return V == 4 ? (small ? kernel(four, one, two) : kernel(four, one, four))
-                  : (small ? kernel(one, one, two) : kernel(one, one, four));
-  return V == 4 ? (small ? kernel(four, two, two) : kernel(four, two, four))
-                : (small ? kernel(one, two, two) : kernel(one, two, four));
+  return by_stride(s, V, [=](auto v, auto stride) {
+    return small ? kernel(v, stride, std::integral_constant<int, 2>())
+                 : kernel(v, stride, std::integral_constant<int, 4>());
+  });
+}
+
+struct Images {
+  static int forward_slices(const DepthwiseConvShape& s, int V) { return slices(s, V); }
+  static int data_slices(const DepthwiseConvShape& s, int V) { return slices(s, V); }
+  // At least 16 outputs a thread.
+  static Split weight_split(const DepthwiseConvShape& s, int V) {
+    return split(s.channels / V, s.batch, ceil_div(16, int64_t{s.out_height()} * s.out_width()));
+  }
+
+  template <template <int, class> class Load, template <int, class> class Store>
+  static void forward(Context& context, const DepthwiseConvShape& s, int V, const float* x, const FusedNorm& norm_x,
+                      const float* w, float* y, const Partials& partials) {
+    const ChannelThreads block = block_of(s, V);
+    const auto kernel = instance(s, V, [](auto v, auto stride, auto n) {
+      return &depthwise_conv_images_forward<stride.value, n.value, Load<v.value, float>, Store<v.value, float>>;
+    });
+    launch(context, kernel, int64_t{slices(s, V)} * block.blocks, dim3(block.groups, block.lanes), 0, s, block.blocks,
+           images_a_thread(s, V), x, norm_x, w, y, partials);
+  }
+
+  template <template <int, class> class Load, template <int, class> class Store>
+  static void backward_data(Context& context, const DepthwiseConvShape& s, int V, const float* dy, const float* du_z,
+                            const FusedNorm& norm_z, const float* w, const float* x, const FusedNorm& norm_x, float* dx,
+                            const Partials& partials) {
+    const ChannelThreads block = block_of(s, V);
+    const auto kernel = instance(s, V, [](auto v, auto stride, auto n) {
+      return &depthwise_conv_images_backward_data<stride.value, n.value, Load<v.value, float>, Store<v.value, float>>;
+    });
+    launch(context, kernel, int64_t{slices(s, V)} * block.blocks, dim3(block.groups, block.lanes), 0, s, block.blocks,
+           images_a_thread(s, V), dy, du_z, norm_z, w, x, norm_x, dx, partials);
+  }
+
+  // The first pass: `partial` sums, (slices, 3, 3, C).
+  template <template <int, class> class LoadX, template <int, class> class LoadDy>
+  static void backward_weight(Context& context, const DepthwiseConvShape& s, int V, const float* x,
+                              const FusedNorm& norm_x, const float* dy, const float* du_z, const FusedNorm& norm_z,
+                              float* partial) {
+    const Split split = weight_split(s, V);
+    const auto kernel = instance(s, V, [](auto v, auto stride, auto n) {
+      return &depthwise_conv_images_backward_weight<stride.value, n.value, LoadX<v.value, float>,
+                                                    LoadDy<v.value, float>>;
+    });
+    launch(context, kernel, dim3(split.channel_blocks, split.slices), dim3(split.groups, split.lanes), 0, s,
+           split.units_a_lane, x, norm_x, dy, du_z, norm_z, partial);
+  }
+};
+
+// Thread numbers fit into 32 bits.
+bool supports(const DepthwiseConvShape& s) {
+  return s.height <= 4 && s.width <= 4 && int64_t{s.batch} * s.channels < 0xffffff00;
 }
 
 }  // namespace
 
-extern const DepthwiseConv depthwise_conv_images = {
-    .name = "images",
-    .idea = "maps up to 4x4: a whole map in a thread's registers, several images a block",
-    .provider = Provider::native,
-    // Thread numbers fit into 32 bits.
-    .supports =
-        [](const DepthwiseConvShape& s) {
-          return s.height <= 4 && s.width <= 4 && int64_t{s.batch} * s.channels < 0xffffff00;
-        },
-    .workspace = [](const DepthwiseConvShape& s) -> size_t {
-      return partial_bytes(s, std::max(cut(s, 1).slices, s.channels % 4 == 0 ? cut(s, 4).slices : 0));
-    },
-    .forward =
-        [](Context& context, const DepthwiseConvShape& s, const float* x, const float* w, float* y) {
-          const int V = vector_width(s, {x, w, y});
-          const auto kernel = instance(s, V, [](auto v, auto stride, auto n) {
-            return &depthwise_conv_images_forward<v.value, stride.value, n.value>;
-          });
-          launch(context, kernel, blocks(s, V), threads, 0, s, images_a_thread(s, V), x, w, y);
-        },
-    .backward_data =
-        [](Context& context, const DepthwiseConvShape& s, const float* dy, const float* w, float* dx) {
-          const int V = vector_width(s, {dy, w, dx});
-          const auto kernel = instance(s, V, [](auto v, auto stride, auto n) {
-            return &depthwise_conv_images_backward_data<v.value, stride.value, n.value>;
-          });
-          launch(context, kernel, blocks(s, V), threads, 0, s, images_a_thread(s, V), dy, w, dx);
-        },
-    .backward_weight =
-        [](Context& context, const DepthwiseConvShape& s, const float* x, const float* dy, float* dw) {
-          const int V = vector_width(s, {x, dy});
-          const Split split = cut(s, V);
-          float* partial = static_cast<float*>(context.workspace);
-          const auto kernel = instance(s, V, [](auto v, auto stride, auto n) {
-            return &depthwise_conv_images_backward_weight<v.value, stride.value, n.value>;
-          });
-          launch(context, kernel, dim3(split.channel_blocks, split.slices), dim3(split.groups, split.lanes), 0, s,
-                 split.units_a_lane, x, dy, partial);
-          add_partial_weights(context, s.channels, split.slices, partial, dw);
-        },
-};
+extern const DepthwiseConv depthwise_conv_images = passes_of<Images>(
+    "images", "maps up to 4x4: a whole map in a thread's registers, several images a block", supports);
 
 }  // namespace kernels::KERNEL_TARGET

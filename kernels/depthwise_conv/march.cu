@@ -3,7 +3,7 @@
 // stride 1), which it carries along in registers; the filter stays there as well. 6 loads for 4 outputs at stride 1,
 // where `strip` takes 18 and 9 of the filter; neither shared memory nor a barrier is needed. In backward_weight it is
 // the rows of dy that are carried, and the sums are split as in `split`.
-#include "kernels/depthwise_conv/weight_sums.h"
+#include "kernels/depthwise_conv/passes.h"
 
 namespace kernels::KERNEL_TARGET {
 
@@ -259,99 +259,60 @@ __global__ void __launch_bounds__(weight_threads, S == 1 ? blocks_at_once<LoadX,
 
 namespace {
 
-Split cut(const DepthwiseConvShape& s, int V) {
-  const int64_t strips = ceil_div(s.out_width(), strip_columns(s.stride)),
-                bands = ceil_div(s.out_height(), weight_rows);
-  return split(s.channels / V, s.batch * strips * bands, ceil_div(4, s.out_height()));
-}
+struct March {
+  static int forward_slices(const DepthwiseConvShape& s, int V) { return cut_forward(s, V).slices; }
+  static int data_slices(const DepthwiseConvShape& s, int V) { return cut_backward(s, V).slices; }
+  static Split weight_split(const DepthwiseConvShape& s, int V) {
+    const int64_t strips = ceil_div(s.out_width(), strip_columns(s.stride)),
+                  bands = ceil_div(s.out_height(), weight_rows);
+    return split(s.channels / V, s.batch * strips * bands, ceil_div(4, s.out_height()));
+  }
 
-template <template <int, class> class Load, template <int, class> class Store>
-void forward(Context& context, const DepthwiseConvShape& s, int V, const float* x, const FusedNorm& norm_x,
-             const float* w, float* y, const Partials& partials) {
-  const Rows rows = cut_forward(s, V);
-  const auto kernel = by_stride(s, V, [](auto v, auto stride) {
-    return &depthwise_conv_march_forward<stride.value, Load<v.value, float>, Store<v.value, float>>;
-  });
-  launch(context, kernel, int64_t{rows.slices} * rows.block.blocks, dim3(rows.block.groups, rows.block.lanes), 0, s,
-         rows.block.blocks, rows.band, x, norm_x, w, y, partials);
-}
+  template <template <int, class> class Load, template <int, class> class Store>
+  static void forward(Context& context, const DepthwiseConvShape& s, int V, const float* x, const FusedNorm& norm_x,
+                      const float* w, float* y, const Partials& partials) {
+    const Rows rows = cut_forward(s, V);
+    const auto kernel = by_stride(s, V, [](auto v, auto stride) {
+      return &depthwise_conv_march_forward<stride.value, Load<v.value, float>, Store<v.value, float>>;
+    });
+    launch(context, kernel, int64_t{rows.slices} * rows.block.blocks, dim3(rows.block.groups, rows.block.lanes), 0, s,
+           rows.block.blocks, rows.band, x, norm_x, w, y, partials);
+  }
 
-template <template <int, class> class Load, template <int, class> class Store>
-void backward_data(Context& context, const DepthwiseConvShape& s, int V, const float* dy, const float* du_z,
-                   const FusedNorm& norm_z, const float* w, const float* x, const FusedNorm& norm_x, float* dx,
-                   const Partials& partials) {
-  const Rows rows = cut_backward(s, V);
-  const auto kernel = by_stride(s, V, [](auto v, auto stride) {
-    return &depthwise_conv_march_backward_data<stride.value, Load<v.value, float>, Store<v.value, float>>;
-  });
-  launch(context, kernel, int64_t{rows.slices} * rows.block.blocks, dim3(rows.block.groups, rows.block.lanes), 0, s,
-         rows.block.blocks, rows.band, dy, du_z, norm_z, w, x, norm_x, dx, partials);
-}
+  template <template <int, class> class Load, template <int, class> class Store>
+  static void backward_data(Context& context, const DepthwiseConvShape& s, int V, const float* dy, const float* du_z,
+                            const FusedNorm& norm_z, const float* w, const float* x, const FusedNorm& norm_x, float* dx,
+                            const Partials& partials) {
+    const Rows rows = cut_backward(s, V);
+    const auto kernel = by_stride(s, V, [](auto v, auto stride) {
+      return &depthwise_conv_march_backward_data<stride.value, Load<v.value, float>, Store<v.value, float>>;
+    });
+    launch(context, kernel, int64_t{rows.slices} * rows.block.blocks, dim3(rows.block.groups, rows.block.lanes), 0, s,
+           rows.block.blocks, rows.band, dy, du_z, norm_z, w, x, norm_x, dx, partials);
+  }
 
-// The first pass: `partial` sums, (slices, 3, 3, C).
-template <template <int, class> class LoadX, template <int, class> class LoadDy>
-void backward_weight(Context& context, const DepthwiseConvShape& s, int V, const float* x, const FusedNorm& norm_x,
-                     const float* dy, const float* du_z, const FusedNorm& norm_z, float* partial) {
-  const Split split = cut(s, V);
-  const auto kernel = by_stride(s, V, [](auto v, auto stride) {
-    return &depthwise_conv_march_backward_weight<stride.value, LoadX<v.value, float>, LoadDy<v.value, float>>;
-  });
-  launch(context, kernel, dim3(split.channel_blocks, split.slices), dim3(split.groups, split.lanes), 0, s,
-         split.units_a_lane, x, norm_x, dy, du_z, norm_z, partial);
+  // The first pass: `partial` sums, (slices, 3, 3, C).
+  template <template <int, class> class LoadX, template <int, class> class LoadDy>
+  static void backward_weight(Context& context, const DepthwiseConvShape& s, int V, const float* x,
+                              const FusedNorm& norm_x, const float* dy, const float* du_z, const FusedNorm& norm_z,
+                              float* partial) {
+    const Split split = weight_split(s, V);
+    const auto kernel = by_stride(s, V, [](auto v, auto stride) {
+      return &depthwise_conv_march_backward_weight<stride.value, LoadX<v.value, float>, LoadDy<v.value, float>>;
+    });
+    launch(context, kernel, dim3(split.channel_blocks, split.slices), dim3(split.groups, split.lanes), 0, s,
+           split.units_a_lane, x, norm_x, dy, du_z, norm_z, partial);
+  }
+};
+
+// Thread numbers fit into 32 bits.
+bool supports(const DepthwiseConvShape& s) {
+  return int64_t{s.batch} * s.height * ceil_div(s.width, 4) * s.channels < 0xffffff00;
 }
 
 }  // namespace
 
-extern const DepthwiseConv depthwise_conv_march = {
-    .name = "march",
-    .idea = "a strip walks down the rows: an input is loaded once, sums are carried in registers",
-    .provider = Provider::native,
-    // Thread numbers fit into 32 bits.
-    .supports =
-        [](const DepthwiseConvShape& s) {
-          return int64_t{s.batch} * s.height * ceil_div(s.width, 4) * s.channels < 0xffffff00;
-        },
-    .workspace = [](const DepthwiseConvShape& s) -> size_t {
-      return largest(s, [&](int V) {
-        return std::max(partials_bytes(cut_forward(s, V).slices, s.channels),
-                        partial_bytes(s, cut(s, V).slices) + partials_bytes(cut_backward(s, V).slices, s.channels));
-      });
-    },
-    .forward =
-        [](Context& context, const DepthwiseConvShape& s, const float* x, const float* w, float* y) {
-          forward<Plain, Bare>(context, s, vector_width(s, {x, w, y}), x, {}, w, y, {});
-        },
-    .backward_data =
-        [](Context& context, const DepthwiseConvShape& s, const float* dy, const float* w, float* dx) {
-          backward_data<Plain, Bare>(context, s, vector_width(s, {dy, w, dx}), dy, nullptr, {}, w, nullptr, {}, dx, {});
-        },
-    .backward_weight =
-        [](Context& context, const DepthwiseConvShape& s, const float* x, const float* dy, float* dw) {
-          const int V = vector_width(s, {x, dy});
-          float* partial = static_cast<float*>(context.workspace);
-          backward_weight<Plain, Plain>(context, s, V, x, {}, dy, nullptr, {}, partial);
-          add_partial_weights(context, s.channels, cut(s, V).slices, partial, dw);
-        },
-    .forward_fused =
-        [](Context& context, const DepthwiseConvShape& s, const float* x, const FusedNorm& norm_x, const float* w,
-           float* z, const FusedNorm& norm_z) {
-          const int V = vector_width(s, {x, w, z}, {norm_x}), slices = cut_forward(s, V).slices;
-          const Partials partials = partials_at(context.workspace, slices, s.channels);
-          forward<Activated, Counted>(context, s, V, x, norm_x, w, z, partials);
-          fused_finish_statistics(context, outputs(s), s.channels, slices, partials, norm_z);
-        },
-    .backward_fused =
-        [](Context& context, const DepthwiseConvShape& s, const float* x, const FusedNorm& norm_x, const float* w,
-           const float* z, const FusedNorm& norm_z, const float* du_z, float* du_x, float* dw) {
-          const int V = vector_width(s, {x, w, z, du_z, du_x}, {norm_x, norm_z});
-          const int slices = cut_backward(s, V).slices, weight_slices = cut(s, V).slices;
-          float* partial = static_cast<float*>(context.workspace);
-          const Partials partials = partials_at(partial + 9 * int64_t{s.channels} * weight_slices, slices, s.channels);
-          backward_data<Gradient, Masked>(context, s, V, z, du_z, norm_z, w, x, norm_x, du_x, partials);
-          backward_weight<Activated, Gradient>(context, s, V, x, norm_x, z, du_z, norm_z, partial);
-          fused_finish_gradients(context, inputs(s), s.channels, slices, partials, norm_x,
-                                 {9 * int64_t{s.channels}, weight_slices, partial, dw});
-        },
-};
+extern const DepthwiseConv depthwise_conv_march = passes_of<March>(
+    "march", "a strip walks down the rows: an input is loaded once, sums are carried in registers", supports);
 
 }  // namespace kernels::KERNEL_TARGET

@@ -21,10 +21,6 @@ auto largest(const DepthwiseConvShape& shape, F f) {
   return shape.channels % 4 == 0 ? std::max(f(1), f(4)) : f(1);
 }
 
-// Pixels of all images.
-inline int64_t inputs(const DepthwiseConvShape& s) { return int64_t{s.batch} * s.height * s.width; }
-inline int64_t outputs(const DepthwiseConvShape& s) { return int64_t{s.batch} * s.out_height() * s.out_width(); }
-
 // A kernel's instance for a shape: kernel(V, S), both constants.
 template <class F>
 auto by_stride(const DepthwiseConvShape& shape, int V, F kernel) {
