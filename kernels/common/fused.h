@@ -116,6 +116,15 @@ struct Lane {
 template <int V, int threads>
 constexpr int join_floats = (2 * V + 1) * threads;
 
+// Of V channels from c on, those that exist, into partial (2, C).
+template <int V>
+__device__ __forceinline__ void store_sums(const Floats<V>& first, const Floats<V>& second, int c, int channels,
+                                           float* partial) {
+#pragma unroll
+  for (int k = 0; k < V; ++k)
+    if (c + k < channels) partial[c + k] = first[k], partial[channels + c + k] = second[k];
+}
+
 // The statistics of all lanes: partial (2, C) = mean, Σ(z-mean)² of the values of each channel, and how many they were.
 // All threads of the block call it; those with c ≥ channels have no part in it. The variances of parts join as Chan,
 // Golub & LeVeque 1983 say:  Σ(z-μ)² = Σᵢ (Sᵢ + nᵢ·(μᵢ-μ)²),  lane after lane, so in the same order in every run.
@@ -154,8 +163,7 @@ __device__ __forceinline__ void join_statistics(const Statistics<V>& own, const 
     if (lane > 0) square.add(Floats<V>::load(squares + lane * at.groups * V));
     square.multiply_add(weighted, d);
   }
-  mean.store(partial + c);
-  square.store(partial + channels + c);
+  store_sums(mean, square, c, channels, partial);
   if (c == 0) *count = static_cast<int>(n);
 }
 
@@ -174,8 +182,7 @@ __device__ __forceinline__ void join_sums(Floats<V> sum, Floats<V> product, cons
     sum.add(Floats<V>::load(sums + lane * at.groups * V));
     product.add(Floats<V>::load(products + lane * at.groups * V));
   }
-  sum.store(partial + c);
-  product.store(partial + channels + c);
+  store_sums(sum, product, c, channels, partial);
 }
 
 // ---- partials, and the kernels that join them (fused_finish.cu)
@@ -242,6 +249,18 @@ struct Gradient {
     return gradient(Floats<V>::load(z + i), Floats<V>::load(du + i));
   }
 };
+
+// The N pixels of a row from column `first` on, through a prologue; zero outside columns 0 … width - 1, since it is the
+// activation that a convolution pads. row: column 0's index.
+template <class Load, int V, int N>
+__device__ __forceinline__ void load_row(Floats<V> (&pixels)[N], const Load& load, int64_t row, int first, int width,
+                                         int channels) {
+#pragma unroll
+  for (int k = 0; k < N; ++k) {
+    const int j = first + k;
+    pixels[k] = j >= 0 && j < width ? load(row + j * channels) : Floats<V>::zero();
+  }
+}
 
 // ---- epilogues: (array, x or null, both from `offset` on, norm, first channel)
 //

@@ -1,6 +1,6 @@
 // Idea: one thread an output element, the formula as it stands. Every thread reads a whole filter, and neighbouring
 // threads read different ones.
-#include "kernels/common/launch.h"
+#include "kernels/common/fused.h"
 #include "kernels/conv2d/conv2d.h"
 
 namespace kernels::KERNEL_TARGET {
@@ -41,45 +41,79 @@ __global__ void conv2d_naive_backward_data(Conv2dShape shape, const float* dy, c
   dx[index] = sum;
 }
 
-// One thread an element of dw.
-__global__ void conv2d_naive_backward_weight(Conv2dShape shape, const float* x, const float* dy, float* dw) {
+// One thread an element of dw. Load: what it makes of dy, which is z with the prologue Gradient (common/fused.h).
+template <class Load>
+__global__ void conv2d_naive_backward_weight(Conv2dShape shape, const float* x, const float* dy, const float* du_z,
+                                             FusedNorm norm_z, float* dw) {
   const int H = shape.height, W = shape.width, P = (H - 1) / shape.stride + 1, Q = (W - 1) / shape.stride + 1;
   const int I = shape.in_channels, O = shape.out_channels;
   const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (index >= int64_t{O} * 9 * I) return;
   const int i = index % I, s = index / I % 3, r = index / I / 3 % 3, o = index / I / 9;
-  float sum = 0;
+  const Load load_dy(dy, du_z, o, norm_z, o);
+  auto sum = Floats<1>::zero();
   for (int64_t n = 0; n < shape.batch; ++n)
     for (int p = 0; p < P; ++p)
       for (int q = 0; q < Q; ++q) {
         const int h = p * shape.stride + r - 1, v = q * shape.stride + s - 1;
         if (h >= 0 && h < H && v >= 0 && v < W)
-          sum += x[((n * H + h) * W + v) * I + i] * dy[((n * P + p) * Q + q) * O + o];
+          sum.multiply_add(x[((n * H + h) * W + v) * I + i], load_dy(((n * P + p) * Q + q) * O));
       }
-  dw[index] = sum;
+  sum.store(dw + index);
 }
+
+// One thread a channel of y (rows, channels): partials of one slice.
+__global__ void conv2d_naive_statistics(int64_t rows, int channels, const float* y, Partials partials) {
+  __shared__ __align__(16) float shared[join_floats<1, 32>];
+  const int c = blockIdx.x * blockDim.x + threadIdx.x;
+  Statistics<1> statistics;
+  if (c < channels)
+    for (int64_t m = 0; m < rows; ++m) statistics.add(Floats<1>::load(y + m * channels + c));
+  join_statistics(statistics, lane_of_block(), c, channels, shared, partials.sums, partials.counts);
+}
+
+namespace {
+
+void forward(Context& context, const Conv2dShape& s, const float* x, const float* w, float* y) {
+  const int64_t count = int64_t{s.batch} * s.out_height() * s.out_width() * s.out_channels;
+  launch(context, conv2d_naive_forward, ceil_div(count, 256), 256, 0, s, x, w, y);
+}
+
+template <template <int, class> class Load>
+void backward_weight(Context& context, const Conv2dShape& s, const float* x, const float* dy, const float* du_z,
+                     const FusedNorm& norm_z, float* dw) {
+  const int64_t count = int64_t{s.out_channels} * 9 * s.in_channels;
+  launch(context, conv2d_naive_backward_weight<Load<1, float>>, ceil_div(count, 32), 32, 0, s, x, dy, du_z, norm_z, dw);
+}
+
+}  // namespace
 
 extern const Conv2d conv2d_naive = {
     .name = "naive",
     .idea = "one thread an output element",
     .provider = Provider::native,
     .supports = [](const Conv2dShape&) { return true; },
-    .workspace = [](const Conv2dShape&) -> size_t { return 0; },
-    .forward =
-        [](Context& context, const Conv2dShape& s, const float* x, const float* w, float* y) {
-          const int64_t count = int64_t{s.batch} * s.out_height() * s.out_width() * s.out_channels;
-          launch(context, conv2d_naive_forward, ceil_div(count, 256), 256, 0, s, x, w, y);
-        },
+    .workspace = [](const Conv2dShape& s) -> size_t { return partials_bytes(1, s.out_channels); },
+    .forward = forward,
     .backward_data =
         [](Context& context, const Conv2dShape& s, const float* dy, const float* w, float* dx) {
           const int64_t count = int64_t{s.batch} * s.height * s.width * s.in_channels;
           launch(context, conv2d_naive_backward_data, ceil_div(count, 256), 256, 0, s, dy, w, dx);
         },
-    .backward_weight =
-        [](Context& context, const Conv2dShape& s, const float* x, const float* dy, float* dw) {
-          const int64_t count = int64_t{s.out_channels} * 9 * s.in_channels;
-          launch(context, conv2d_naive_backward_weight, ceil_div(count, 32), 32, 0, s, x, dy, dw);
+    .backward_weight = [](Context& context, const Conv2dShape& s, const float* x, const float* dy,
+                          float* dw) { backward_weight<Plain>(context, s, x, dy, nullptr, {}, dw); },
+    .forward_fused =
+        [](Context& context, const Conv2dShape& s, const float* x, const float* w, float* z, const FusedNorm& norm_z) {
+          const int64_t rows = int64_t{s.batch} * s.out_height() * s.out_width();
+          const Partials partials = partials_at(context.workspace, 1, s.out_channels);
+          forward(context, s, x, w, z);
+          launch(context, conv2d_naive_statistics, ceil_div(s.out_channels, 32), 32, 0, rows, s.out_channels, z,
+                 partials);
+          fused_finish_statistics(context, rows, s.out_channels, 1, partials, norm_z);
         },
+    .backward_weight_fused = [](Context& context, const Conv2dShape& s, const float* x, const float* z,
+                                const FusedNorm& norm_z, const float* du_z,
+                                float* dw) { backward_weight<Gradient>(context, s, x, z, du_z, norm_z, dw); },
 };
 
 }  // namespace kernels::KERNEL_TARGET

@@ -7,7 +7,7 @@
 //                    kernel the blocks', both in a fixed order and without atomics
 #include <algorithm>
 
-#include "kernels/common/floats.h"
+#include "kernels/common/fused.h"
 #include "kernels/common/slices.h"
 #include "kernels/conv2d/conv2d.h"
 
@@ -23,8 +23,9 @@ constexpr int weight_threads = 64;  // in backward_weight, whose threads hold 27
 constexpr int most_slices = 512;
 
 // 4 where 16-byte accesses to (…, Cout) arrays are possible, else 1.
-int vector_width(const Conv2dShape& shape, const void* array) {
-  return shape.out_channels % 4 == 0 && all_aligned({array}) ? 4 : 1;
+int vector_width(const Conv2dShape& shape, std::initializer_list<const void*> arrays,
+                 std::initializer_list<FusedNorm> norms = {}) {
+  return shape.out_channels % 4 == 0 && all_aligned(arrays) && norms_aligned(norms) ? 4 : 1;
 }
 
 // The filters of `channels` output channels from w on, transposed into shared memory, (taps, channels); zero for those
@@ -48,35 +49,27 @@ __device__ __forceinline__ void load_pixels(float (&pixels)[N][I], const float* 
   }
 }
 
-// The same for V channels of a row with `channels` of them.
-template <int V, int N>
-__device__ __forceinline__ void load_row(Floats<V> (&pixels)[N], const float* row, int first, int width, int channels) {
-#pragma unroll
-  for (int k = 0; k < N; ++k) {
-    const int j = first + k;
-    pixels[k] = j >= 0 && j < width ? Floats<V>::load(row + j * channels) : Floats<V>::zero();
-  }
-}
-
 // Writes the first of four channels, as many as exist. vector: all or none of them do, and `to` is 16-byte aligned.
 __device__ __forceinline__ void store(float* to, const Floats<4>& four, int exist, bool vector) {
   if (vector) {
     if (exist > 0) four.store(to);
     return;
   }
-#pragma unroll
-  for (int k = 0; k < 4; ++k)
-    if (k < exist) to[k] = four[k];
+  if (exist > 0) to[0] = four[0];
+  if (exist > 1) to[1] = four[1];
+  if (exist > 2) to[2] = four[2];
+  if (exist > 3) to[3] = four[3];
 }
 
 }  // namespace
 
 // blockIdx: (strips, output channels); blockDim: (groups, lanes). Group g computes channels 4g … 4g + 3 of the block's
-// first half and the same of its second half, so that neighbouring threads write without a gap.
-template <int S>
+// first half and the same of its second half, so that neighbouring threads write without a gap. counted: with the
+// statistics of y (common/fused.h), a slice the strips of a block.
+template <int S, bool counted>
 __global__ void __launch_bounds__(most_threads)
     conv2d_stem_forward(Conv2dShape shape, bool vector, const float* __restrict__ x, const float* __restrict__ w,
-                        float* __restrict__ y) {
+                        float* __restrict__ y, Partials partials) {
   __shared__ __align__(16) float filters[taps * most_channels];
   const int H = shape.height, W = shape.width, P = (H - 1) / S + 1, Q = (W - 1) / S + 1, O = shape.out_channels;
   const int groups = blockDim.x, channels = groups * 8;
@@ -86,37 +79,47 @@ __global__ void __launch_bounds__(most_threads)
 
   const unsigned strips = (Q + T - 1) / T, strip = blockIdx.x * blockDim.y + threadIdx.y, row = strip / strips;
   const int64_t n = row / P;
-  if (n >= shape.batch) return;
-  const int q = strip % strips * T, p = row % P;
-  Floats<4> low[T], high[T];
-#pragma unroll
-  for (int t = 0; t < T; ++t) low[t] = high[t] = Floats<4>::zero();
-  for (int r = 0; r < 3; ++r) {
-    const int h = p * S + r - 1;
-    if (h < 0 || h >= H) continue;
-    float pixels[(T - 1) * S + 3][I];
-    load_pixels(pixels, x + (n * H + h) * W * I, q * S - 1, W);
-    const float* filter = filters + r * 3 * I * channels + threadIdx.x * 4;
-#pragma unroll
-    for (int s = 0; s < 3; ++s)
-#pragma unroll
-      for (int i = 0; i < I; ++i) {
-        const auto w_low = Floats<4>::load(filter + (s * I + i) * channels);
-        const auto w_high = Floats<4>::load(filter + (s * I + i) * channels + channels / 2);
-#pragma unroll
-        for (int t = 0; t < T; ++t) {
-          low[t].multiply_add(pixels[t * S + s][i], w_low);
-          high[t].multiply_add(pixels[t * S + s][i], w_high);
-        }
-      }
-  }
   const int o = first_channel + threadIdx.x * 4;
-  y += (static_cast<int64_t>(row) * Q + q) * O + o;
+  Statistics<4> low_statistics, high_statistics;
+  if (n < shape.batch) {
+    const int q = strip % strips * T, p = row % P;
+    Floats<4> low[T], high[T];
 #pragma unroll
-  for (int t = 0; t < T; ++t) {
-    if (q + t >= Q) break;
-    store(y + t * O, low[t], O - o, vector);
-    store(y + t * O + channels / 2, high[t], O - o - channels / 2, vector);
+    for (int t = 0; t < T; ++t) low[t] = high[t] = Floats<4>::zero();
+    for (int r = 0; r < 3; ++r) {
+      const int h = p * S + r - 1;
+      if (h < 0 || h >= H) continue;
+      float pixels[(T - 1) * S + 3][I];
+      load_pixels(pixels, x + (n * H + h) * W * I, q * S - 1, W);
+      const float* filter = filters + r * 3 * I * channels + threadIdx.x * 4;
+#pragma unroll
+      for (int s = 0; s < 3; ++s)
+#pragma unroll
+        for (int i = 0; i < I; ++i) {
+          const auto w_low = Floats<4>::load(filter + (s * I + i) * channels);
+          const auto w_high = Floats<4>::load(filter + (s * I + i) * channels + channels / 2);
+#pragma unroll
+          for (int t = 0; t < T; ++t) {
+            low[t].multiply_add(pixels[t * S + s][i], w_low);
+            high[t].multiply_add(pixels[t * S + s][i], w_high);
+          }
+        }
+    }
+    y += (static_cast<int64_t>(row) * Q + q) * O + o;
+#pragma unroll
+    for (int t = 0; t < T; ++t) {
+      if (q + t >= Q) continue;
+      store(y + t * O, low[t], O - o, vector);
+      store(y + t * O + channels / 2, high[t], O - o - channels / 2, vector);
+      if constexpr (counted) low_statistics.add(low[t], t == 0), high_statistics.add(high[t], t == 0);
+    }
+  }
+  if constexpr (counted) {
+    __shared__ __align__(16) float shared[2][join_floats<4, most_threads>];
+    float* partial = partials.sums + static_cast<int64_t>(blockIdx.x) * 2 * O;
+    join_statistics(low_statistics, lane_of_block(), o, O, shared[0], partial, partials.counts + blockIdx.x);
+    join_statistics(high_statistics, lane_of_block(), o + channels / 2, O, shared[1], partial,
+                    partials.counts + blockIdx.x);
   }
 }
 
@@ -145,13 +148,14 @@ __global__ void __launch_bounds__(most_threads)
     __syncthreads();
     const int o = first_channel + threadIdx.x * V;
     if (outside || o >= O) continue;
+    const Plain<V, float> load_dy(dy, nullptr, o, {}, o);
     for (int r = 0; r < 3; ++r) {
       const int up = h + 1 - r, p = up / S;  // up = p · S, where there is such a row of dy
       if (up < 0 || up % S != 0 || p >= P) continue;
       // From the column of dy that meets pixel 0 through the last tap.
       constexpr int N = S == 1 ? T + 2 : T / 2 + 1, before = S == 1 ? 1 : 0;
       Floats<V> pixels[N];
-      load_row(pixels, dy + (n * P + p) * Q * O + o, v / S - before, Q, O);
+      load_row(pixels, load_dy, (n * P + p) * Q * O, v / S - before, Q, O);
       const float* filter = filters + r * 3 * I * channels + threadIdx.x * V;
 #pragma unroll
       for (int s = 0; s < 3; ++s)
@@ -181,11 +185,14 @@ __global__ void __launch_bounds__(most_threads)
 }
 
 // partial: (slices, O, 27). blockIdx: (output channels, slice); blockDim: (groups, lanes). A group is V output
-// channels; a lane adds rows_a_lane rows of dy.
-template <int V, int S>
-__global__ void __launch_bounds__(weight_threads)
+// channels; a lane adds rows_a_lane rows of dy. Load: what it makes of dy, which is z with the prologue Gradient.
+template <int S, class Load>
+__global__ void __launch_bounds__(weight_threads, Load::fused ? 4 : 0)
     conv2d_stem_backward_weight(Conv2dShape shape, int rows_a_lane, const float* __restrict__ x,
-                                const float* __restrict__ dy, float* __restrict__ partial) {
+                                const typename Load::Element* __restrict__ dy,
+                                const typename Load::Element* __restrict__ du_z, FusedNorm norm_z,
+                                float* __restrict__ partial) {
+  constexpr int V = Load::width;
   __shared__ __align__(16) float shared[taps * weight_threads * V];  // (taps, threads, V)
   const int H = shape.height, W = shape.width, P = (H - 1) / S + 1, Q = (W - 1) / S + 1, O = shape.out_channels;
   const int groups = blockDim.x, lanes = blockDim.y;
@@ -199,6 +206,8 @@ __global__ void __launch_bounds__(weight_threads)
     for (int s = 0; s < 3; ++s)
 #pragma unroll
       for (int i = 0; i < I; ++i) sums[r][s][i] = Floats<V>::zero();
+  const int safe_o = o < O ? o : 0;
+  const Load load_dy(dy, du_z, safe_o, norm_z, safe_o);
   const int64_t slice_begin = static_cast<int64_t>(blockIdx.y) * rows_a_lane * lanes;
   for (int turn = 0; turn < rows_a_lane; ++turn) {
     const int64_t row = slice_begin + turn * lanes + threadIdx.y;  // n · P + p
@@ -207,7 +216,7 @@ __global__ void __launch_bounds__(weight_threads)
     const int p = row % P;
     for (int q = 0; q < Q; q += T) {
       Floats<V> gradients[T];
-      load_row(gradients, dy + row * Q * O + o, q, Q, O);
+      load_row(gradients, load_dy, row * Q * O, q, Q, O);
 #pragma unroll
       for (int r = 0; r < 3; ++r) {
         const int h = p * S + r - 1;
@@ -265,6 +274,40 @@ Split split(const Conv2dShape& s, int V) {
   return result;
 }
 
+// The blocks of forward that share their output channels, and a block.
+int forward_slices(const Conv2dShape& s) {
+  const int lanes = most_threads / std::min<int>(ceil_div(s.out_channels, 8), most_channels / 8);
+  return ceil_div(int64_t{s.batch} * s.out_height() * ceil_div(s.out_width(), T), lanes);
+}
+
+template <bool counted>
+void forward(Context& context, const Conv2dShape& s, const float* x, const float* w, float* y,
+             const Partials& partials) {
+  const int groups = std::min<int>(ceil_div(s.out_channels, 8), most_channels / 8);
+  launch(context, s.stride == 1 ? conv2d_stem_forward<1, counted> : conv2d_stem_forward<2, counted>,
+         dim3(forward_slices(s), ceil_div(s.out_channels, groups * 8)), dim3(groups, most_threads / groups), 0, s,
+         vector_width(s, {y}) == 4, x, w, y, partials);
+}
+
+// The first pass: `partial` sums, (slices, O, 27).
+template <template <int, class> class Load>
+void backward_weight(Context& context, const Conv2dShape& s, int V, const float* x, const float* dy, const float* du_z,
+                     const FusedNorm& norm_z, float* partial) {
+  const Split cut = split(s, V);
+  const auto kernel =
+      s.stride == 1
+          ? (V == 4 ? conv2d_stem_backward_weight<1, Load<4, float>> : conv2d_stem_backward_weight<1, Load<1, float>>)
+          : (V == 4 ? conv2d_stem_backward_weight<2, Load<4, float>> : conv2d_stem_backward_weight<2, Load<1, float>>);
+  launch(context, kernel, dim3(cut.channel_blocks, cut.slices), dim3(cut.groups, cut.lanes), 0, s, cut.rows_a_lane, x,
+         dy, du_z, norm_z, partial);
+}
+
+void add_slices(Context& context, const Conv2dShape& s, int slices, const float* partial, float* dw) {
+  const int64_t count = int64_t{s.out_channels} * taps;
+  launch(context, conv2d_stem_add_slices, ceil_div(count, slices_outputs), slices_block(slices), 0, count, slices,
+         partial, dw);
+}
+
 }  // namespace
 
 extern const Conv2d conv2d_stem = {
@@ -277,20 +320,14 @@ extern const Conv2d conv2d_stem = {
           return s.in_channels == I && int64_t{s.batch} * s.height * ceil_div(s.width, T) < (int64_t{1} << 31);
         },
     .workspace = [](const Conv2dShape& s) -> size_t {
-      return sizeof(float) * taps * s.out_channels * std::max(split(s, 1).slices, split(s, 4).slices);
+      return std::max(sizeof(float) * taps * s.out_channels * std::max(split(s, 1).slices, split(s, 4).slices),
+                      partials_bytes(forward_slices(s), s.out_channels));
     },
-    .forward =
-        [](Context& context, const Conv2dShape& s, const float* x, const float* w, float* y) {
-          const int groups = std::min<int>(ceil_div(s.out_channels, 8), most_channels / 8);
-          const int lanes = most_threads / groups;
-          const int64_t strips = int64_t{s.batch} * s.out_height() * ceil_div(s.out_width(), T);
-          launch(context, s.stride == 1 ? conv2d_stem_forward<1> : conv2d_stem_forward<2>,
-                 dim3(ceil_div(strips, lanes), ceil_div(s.out_channels, groups * 8)), dim3(groups, lanes), 0, s,
-                 vector_width(s, y) == 4, x, w, y);
-        },
+    .forward = [](Context& context, const Conv2dShape& s, const float* x, const float* w,
+                  float* y) { forward<false>(context, s, x, w, y, {}); },
     .backward_data =
         [](Context& context, const Conv2dShape& s, const float* dy, const float* w, float* dx) {
-          const int V = vector_width(s, dy);
+          const int V = vector_width(s, {dy});
           const int groups = std::min<int>(ceil_div(s.out_channels, V), most_channels / V);
           const int lanes = most_threads / groups;
           const int64_t strips = int64_t{s.batch} * s.height * ceil_div(s.width, T);
@@ -301,17 +338,26 @@ extern const Conv2d conv2d_stem = {
         },
     .backward_weight =
         [](Context& context, const Conv2dShape& s, const float* x, const float* dy, float* dw) {
-          const int V = vector_width(s, dy);
-          const Split cut = split(s, V);
+          const int V = vector_width(s, {dy});
           float* partial = static_cast<float*>(context.workspace);
-          const auto kernel = s.stride == 1
-                                  ? (V == 4 ? conv2d_stem_backward_weight<4, 1> : conv2d_stem_backward_weight<1, 1>)
-                                  : (V == 4 ? conv2d_stem_backward_weight<4, 2> : conv2d_stem_backward_weight<1, 2>);
-          launch(context, kernel, dim3(cut.channel_blocks, cut.slices), dim3(cut.groups, cut.lanes), 0, s,
-                 cut.rows_a_lane, x, dy, partial);
-          const int64_t count = int64_t{s.out_channels} * taps;
-          launch(context, conv2d_stem_add_slices, ceil_div(count, slices_outputs), slices_block(cut.slices), 0, count,
-                 cut.slices, partial, dw);
+          backward_weight<Plain>(context, s, V, x, dy, nullptr, {}, partial);
+          add_slices(context, s, split(s, V).slices, partial, dw);
+        },
+    .forward_fused =
+        [](Context& context, const Conv2dShape& s, const float* x, const float* w, float* z, const FusedNorm& norm_z) {
+          const int slices = forward_slices(s);
+          const Partials partials = partials_at(context.workspace, slices, s.out_channels);
+          forward<true>(context, s, x, w, z, partials);
+          fused_finish_statistics(context, int64_t{s.batch} * s.out_height() * s.out_width(), s.out_channels, slices,
+                                  partials, norm_z);
+        },
+    .backward_weight_fused =
+        [](Context& context, const Conv2dShape& s, const float* x, const float* z, const FusedNorm& norm_z,
+           const float* du_z, float* dw) {
+          const int V = vector_width(s, {z, du_z}, {norm_z});
+          float* partial = static_cast<float*>(context.workspace);
+          backward_weight<Gradient>(context, s, V, x, z, du_z, norm_z, partial);
+          add_slices(context, s, split(s, V).slices, partial, dw);
         },
 };
 

@@ -11,10 +11,10 @@ namespace {
 
 constexpr int threads = 128;  // a block's
 
-// Blocks at once on a multiprocessor, by which the compiler deals out the registers: a norm's factors and sums take up
-// to 36 more.
-template <class... Policies>
-[[maybe_unused]] constexpr int blocks_at_once = (Policies::fused || ...) ? 3 : 4;
+// Blocks of the fused passes at once on a multiprocessor, by which the compiler deals out the registers: a norm's
+// factors and sums take up to 36 more.
+template <int S, int N>
+[[maybe_unused]] constexpr int fused_blocks = S == 1 && N == 4 ? 2 : 3;
 
 // A map in registers: N×N pixels, zero beyond height and width. at: the index of its first pixel.
 template <class Load, int V, int N>
@@ -76,7 +76,7 @@ __device__ __forceinline__ void spread_image(const DepthwiseConvShape& shape, in
 // Load, Store: what they make of x and do with y (common/fused.h). blockIdx: slice · channel_blocks + channel block;
 // blockDim: (groups of V channels, lanes). A lane takes images_a_thread images.
 template <int S, int N, class Load, class Store>
-__global__ void __launch_bounds__(threads, blocks_at_once<Load, Store>)
+__global__ void __launch_bounds__(threads, Load::fused ? 3 : 4)
     depthwise_conv_images_forward(DepthwiseConvShape shape, int channel_blocks, int images_a_thread,
                                   const typename Load::Element* __restrict__ x, FusedNorm norm_x,
                                   const float* __restrict__ w, typename Store::Element* __restrict__ y,
@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<Load, Store>)
 // dy is z with the prologue Gradient; x is what the epilogue Masked takes. At stride 1, dx = dy * w, the filter turned
 // by 180°.
 template <int S, int N, class Load, class Store>
-__global__ void __launch_bounds__(threads, blocks_at_once<Load, Store>)
+__global__ void __launch_bounds__(threads, Load::fused ? fused_blocks<S, N> : 4)
     depthwise_conv_images_backward_data(DepthwiseConvShape shape, int channel_blocks, int images_a_thread,
                                         const typename Load::Element* __restrict__ dy,
                                         const typename Load::Element* __restrict__ du_z, FusedNorm norm_z,
@@ -131,7 +131,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<Load, Store>)
 // partial: (slices, 3, 3, C). blockIdx: (channel block, slice); blockDim: (groups, lanes). A unit is an image. LoadX:
 // what it makes of x; LoadDy: of dy, which is z with the prologue Gradient.
 template <int S, int N, class LoadX, class LoadDy>
-__global__ void __launch_bounds__(weight_threads)
+__global__ void __launch_bounds__(weight_threads, LoadX::fused ? fused_blocks<S, N> : 0)
     depthwise_conv_images_backward_weight(DepthwiseConvShape shape, int64_t images_a_lane,
                                           const typename LoadX::Element* __restrict__ x, FusedNorm norm_x,
                                           const typename LoadDy::Element* __restrict__ dy,

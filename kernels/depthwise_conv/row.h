@@ -48,17 +48,6 @@ __device__ __forceinline__ void load_row(Floats<V> (&pixels)[N], const float* ro
   }
 }
 
-// The same through a prologue; row: its index of column 0.
-template <class Load, int V, int N>
-__device__ __forceinline__ void load_row(Floats<V> (&pixels)[N], const Load& load, int64_t row, int first, int width,
-                                         int channels) {
-#pragma unroll
-  for (int k = 0; k < N; ++k) {
-    const int j = first + k;
-    pixels[k] = j >= 0 && j < width ? load(row + j * channels) : Floats<V>::zero();
-  }
-}
-
 // The N taps from w on, V channels each; flip: in reverse order. 9 are a filter, turned by 180° if flipped.
 template <int V, int N>
 __device__ __forceinline__ void load_taps(Floats<V> (&taps)[N], const float* w, int channels, bool flip) {

@@ -93,7 +93,9 @@ struct DeviceNorm {
 
  private:
   static std::vector<float> given(const std::vector<float>& values, bool there) {
-    return there ? values : std::vector<float>(values.size(), NAN);
+    std::vector<float> result = values;
+    if (!there) std::fill(result.begin(), result.end(), NAN);
+    return result;
   }
 };
 

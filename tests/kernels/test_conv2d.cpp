@@ -62,6 +62,50 @@ TEST_CASE("conv2d of arrays at odd addresses", "[conv2d]") {
   test::for_each_case(&Conv2d::backward_weight, shapes, 0, draw, test::backward_weight_check<Conv2d>(op, offset));
 }
 
+TEST_CASE("conv2d forward_fused", "[conv2d]") {
+  for (const int offset : {0, 1})
+    test::for_each_case(
+        &Conv2d::forward_fused, awkward, 20, draw,
+        [=](const Conv2d& row, const Conv2dShape& s, test::Random& random) -> test::Outputs {
+          if (op.outputs(s) / s.out_channels < 2) return {};  // has no unbiased variance
+          const test::DrawnNorm norm(random, s.out_channels);
+          const auto x = random.floats(op.inputs(s), -2, 3), w = random.floats(op.weights(s));
+          const test::Array<float> device_x(x, offset), device_w(w, offset), device_z(op.outputs(s), offset);
+          const test::DeviceNorm device_norm(norm, test::Stage::no_statistics, offset);
+          row.forward_fused(test::context(row.workspace(s)), s, device_x, device_w, device_z, device_norm.get());
+          std::vector<double> expected(op.outputs(s)), magnitude(op.outputs(s));
+          op.forward(s, test::to_double(x).data(), test::to_double(w).data(), expected.data());
+          op.forward(s, test::absolute(x).data(), test::absolute(w).data(), magnitude.data());
+          test::Outputs outputs = {device_z.read()};
+          test::check_sum(outputs[0], expected, magnitude, forward_terms(s));
+          test::check_statistics(outputs[0], norm, device_norm, outputs);
+          return outputs;
+        });
+}
+
+TEST_CASE("conv2d backward_weight_fused", "[conv2d]") {
+  for (const int offset : {0, 1})
+    test::for_each_case(
+        &Conv2d::backward_weight_fused, awkward, 20, draw,
+        [=](const Conv2d& row, const Conv2dShape& s, test::Random& random) -> test::Outputs {
+          const test::DrawnNorm norm(random, s.out_channels);
+          const auto x = random.floats(op.inputs(s)), z = random.floats(op.outputs(s)),
+                     du = random.floats(op.outputs(s));
+          const test::Array<float> device_x(x, offset), device_z(z, offset), device_du(du, offset),
+              device_dw(op.weights(s), offset);
+          const test::DeviceNorm device_norm(norm, test::Stage::complete, offset);
+          row.backward_weight_fused(test::context(row.workspace(s)), s, device_x, device_z, device_norm.get(),
+                                    device_du, device_dw);
+          std::vector<double> expected(op.weights(s)), magnitude(op.weights(s));
+          op.backward_weight(s, test::to_double(x).data(), norm.gradient(z, du).data(), expected.data());
+          op.backward_weight(s, test::absolute(x).data(), norm.gradient_size(z, du).data(), magnitude.data());
+          // dz has a few roundings of its own.
+          test::check_sum(device_dw.read(), expected, magnitude,
+                          static_cast<double>(op.outputs(s)) / s.out_channels + 4);
+          return {device_dw.read()};
+        });
+}
+
 // By hand: the filter is not flipped, one pixel of zeros surrounds the image, and channels are where the header says.
 TEST_CASE("conv2d reference on a small image", "[conv2d]") {
   // (1, 2, 2, 2): pixels (1, 10) (2, 20) (3, 30) (4, 40)
