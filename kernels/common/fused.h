@@ -262,6 +262,13 @@ __device__ __forceinline__ void load_row(Floats<V> (&pixels)[N], const Load& loa
   }
 }
 
+// What an array of T makes of values: statistics and sums are of these.
+template <class T, int V>
+__device__ __forceinline__ Floats<V> as_stored(const Floats<V>& value) {
+  if constexpr (sizeof(T) == sizeof(float)) return value;
+  return Floats<V>::each([&](int k) { return to_float(from_float<T>(value[k])); });
+}
+
 // ---- epilogues: (array, x or null, both from `offset` on, norm, first channel)
 //
 // finish(c, channels, slice, partials), for all threads of a block of (groups, lanes) threads, at most `threads`. Lanes
@@ -294,7 +301,7 @@ struct Counted {
   __device__ __forceinline__ Counted(T* z, const T*, int64_t offset, const FusedNorm&, int) : z(z + offset) {}
   __device__ __forceinline__ void operator()(int64_t i, const Floats<V>& value, bool may_be_first = true) {
     value.store(z + i);
-    statistics.add(value, may_be_first);
+    statistics.add(as_stored<T>(value), may_be_first);
   }
   template <int threads>
   __device__ __forceinline__ void finish(int c, int channels, int64_t slice, const Partials& partials) const {
@@ -315,7 +322,7 @@ struct Masked {
   __device__ __forceinline__ Masked(T* du, const T* x, int64_t offset, const FusedNorm& norm, int c)
       : du(du + offset), x(x + offset), mask(norm, c) {}
   __device__ __forceinline__ void operator()(int64_t i, const Floats<V>& da, bool = true) {
-    mask(Floats<V>::load(x + i), da).store(du + i);
+    mask(Floats<V>::load(x + i), as_stored<T>(da)).store(du + i);
   }
   template <int threads>
   __device__ __forceinline__ void finish(int c, int channels, int64_t slice, const Partials& partials) const {
