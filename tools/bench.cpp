@@ -13,6 +13,32 @@
 namespace tools {
 namespace bench {
 
+void add_network_options(CLI::App& app, models::MobileNetV1Config& config) {
+  app.add_option("--width", config.width, "scales the channels of every layer: the paper's alpha, in (0, 1]")
+      ->check(width_number())
+      ->capture_default_str();
+  app.add_option("--resolution", config.resolution, "height and width of the images: a multiple of 32, 32 to 224")
+      ->check(resolution_number())
+      ->capture_default_str();
+  app.add_option("--classes", config.classes, "how many classes it tells apart")
+      ->check(whole_number(1, 100'000))
+      ->capture_default_str();
+}
+
+void add_clock_option(CLI::App& app, std::string& clock) {
+  app.add_option("--clock", clock,
+                 "device: events on the device; processor (of the CPU device): processor time divided by the threads, "
+                 "for a machine that does other work too")
+      ->check(one_of({"device", "processor"}))
+      ->capture_default_str();
+}
+
+Clock parse_clock(const std::string& word, const engine::Device& device) {
+  if (word == "device") return Clock::device;
+  if (device.type() == engine::DeviceType::cuda) throw UsageError("--clock processor: of device cpu only");
+  return Clock::processor;
+}
+
 void add_json_option(CLI::App& app, JsonOption& o) {
   const auto take = [&o](const CLI::results_t& words) {
     o.given = true;
@@ -42,15 +68,7 @@ Command add_shapes(CLI::App& bench) {
   app->add_option("--batch", o->batch, "images a batch")
       ->check(whole_number(1, most_images_in_batch))
       ->capture_default_str();
-  app->add_option("--width", o->config.width, "scales the channels of every layer: the paper's alpha, in (0, 1]")
-      ->check(width_number())
-      ->capture_default_str();
-  app->add_option("--resolution", o->config.resolution, "height and width of the images: a multiple of 32, 32 to 224")
-      ->check(resolution_number())
-      ->capture_default_str();
-  app->add_option("--classes", o->config.classes, "how many classes it tells apart")
-      ->check(whole_number(1, 100'000))
-      ->capture_default_str();
+  add_network_options(*app, o->config);
   return {app, [o] {
             fmt::print("{}", shapes_text(o->config, o->batch));
             return 0;
@@ -63,7 +81,7 @@ Command add_bench(CLI::App& program) {
   CLI::App* app = program.add_subcommand("bench", "Measure the kernels, or a training step");
   app->require_subcommand(1);
   const auto commands = std::make_shared<std::vector<Command>>();
-  for (const auto add : {bench::add_kernels, bench::add_shapes}) commands->push_back(add(*app));
+  for (const auto add : {bench::add_kernels, bench::add_step, bench::add_shapes}) commands->push_back(add(*app));
   return {app, [commands] {
             for (const Command& command : *commands)
               if (command.app->parsed()) return command.run();

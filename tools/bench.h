@@ -5,13 +5,23 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "models/mobilenet_v1.h"
+#include "tools/bench_timing.h"
 #include "tools/command.h"
 
 namespace tools::bench {
 
 // The subcommands of bench, a file each.
 Command add_kernels(CLI::App& bench);
+Command add_step(CLI::App& bench);
 Command add_shapes(CLI::App& bench);
+
+// --width, --resolution, --classes
+void add_network_options(CLI::App&, models::MobileNetV1Config&);
+
+// --clock device|processor. parse_clock throws UsageError for the latter on a GPU.
+void add_clock_option(CLI::App&, std::string& clock);
+Clock parse_clock(const std::string&, const engine::Device&);
 
 // --json [FILE]: without a file, one JSON object on standard output, and no table.
 struct JsonOption {

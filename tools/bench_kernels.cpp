@@ -177,16 +177,11 @@ class Check {
   std::map<kernels::Precision, Numbers> allowed_;
 };
 
-// A ceiling is what was reached at best: before the run, after it, or by a product in it.
-void raise(Roofline& roofline, const Roofline& again, const std::vector<Result>& results) {
-  const auto product = [&](double rate, const std::string& by) {
-    if (rate > roofline.product) roofline.product = rate, roofline.by = by;
-  };
-  roofline.copy = std::max(roofline.copy, again.copy);
-  product(again.product, again.by);
+// A product of the run itself may be the fastest one.
+void raise_by(Roofline& roofline, const std::vector<Result>& results) {
   for (const Result& r : results)
     if (r.time.runs > 0 && std::string(r.operation->name) == "pointwise_conv")
-      product(r.flops / r.time.least, r.row.name);
+      raise(roofline, {0, r.flops / r.time.least, r.row.name});
 }
 
 json to_json(const Result& r, const Roofline& roofline) {
@@ -291,12 +286,6 @@ json to_json(const Rung& r) {
 std::string rate(double per_second) { return fmt::format("{:.1f}", 1e-9 * per_second); }
 std::string percent(double share) { return fmt::format("{:.0f} %", 100 * share); }
 
-void print_head(const json& device, const Roofline& roofline) {
-  fmt::print("{}{}: copy {} GB/s, matrix product {} GFLOP/s (pointwise_conv={})\n", device["name"].get<std::string>(),
-             device.contains("threads") ? fmt::format(", {} threads", device["threads"].get<int>()) : "",
-             rate(roofline.copy), rate(roofline.product), roofline.by);
-}
-
 // The results of one pass on one shape.
 void print_block(const std::vector<Result>& all, size_t begin, const Roofline& roofline) {
   const Result& first = all[begin];
@@ -392,9 +381,7 @@ int run(const Options& o) {
   if (o.threads > 0) simt::set_threads(o.threads);
   engine::Device& device = engine::device(engine::parse_device(o.device));
   check_names(o, device.type());
-  const Clock clock = o.clock == "processor" ? Clock::processor : Clock::device;
-  if (clock == Clock::processor && device.type() == engine::DeviceType::cuda)
-    throw UsageError("--clock processor: of device cpu only");
+  const Clock clock = parse_clock(o.clock, device);
   const std::vector<LayerShape> shapes = load_shapes(o.shapes, o.batch);
   const std::vector<Task> tasks = tasks_of(o, shapes);
 
@@ -402,7 +389,6 @@ int run(const Options& o) {
   ColdCache cache(device);
   Stopwatch stopwatch(device, clock);
   Roofline roofline = measure_roofline(device, stopwatch, cache);
-  const json device_info = device_json(device);
   std::vector<Result> results;
   for (size_t t = 0; t < tasks.size(); ++t) {
     const Pass& pass = *tasks[t].pass;
@@ -437,11 +423,12 @@ int run(const Options& o) {
     }
   }
   progress.clear();
-  raise(roofline, measure_roofline(device, stopwatch, cache), results);
+  raise(roofline, measure_roofline(device, stopwatch, cache));
+  raise_by(roofline, results);
   std::vector<Rung> rungs = ladder(results, roofline);
   sort_ladder(rungs, device.type());
   if (!o.json.alone()) {
-    print_head(device_info, roofline);
+    print_head(device, roofline);
     for (size_t i = 0; i < results.size(); ++i)
       if (i == 0 || results[i].pass != results[i - 1].pass || results[i].shape != results[i - 1].shape)
         print_block(results, i, roofline);
@@ -449,10 +436,18 @@ int run(const Options& o) {
   }
 
   const auto wrong = std::count_if(results.begin(), results.end(), [](const Result& r) { return !r.wrong.empty(); });
-  json j = {{"bench", "kernels"},       {"version", build::version}, {"compiler", build::compiler},
-            {"date", today()},          {"device", device_info},     {"clock", o.clock},
-            {"shapes", o.shapes},       {"batch", o.batch},          {"roofline", to_json(roofline)},
-            {"results", json::array()}, {"ladder", json::array()},   {"wrong", wrong}};
+  json j = {{"bench", "kernels"},
+            {"version", build::version},
+            {"compiler", build::compiler},
+            {"date", today()},
+            {"device", device_json(device)},
+            {"clock", o.clock},
+            {"shapes", o.shapes},
+            {"batch", o.batch},
+            {"roofline", to_json(roofline)},
+            {"results", json::array()},
+            {"ladder", json::array()},
+            {"wrong", wrong}};
   for (const Result& r : results) j["results"].push_back(to_json(r, roofline));
   for (const Rung& r : rungs) j["ladder"].push_back(to_json(r));
   write_json(o.json, j);
@@ -488,11 +483,7 @@ Command add_kernels(CLI::App& bench) {
                   "timed runs of a row on a shape; fewer, but 3, where they take more than 2 s; 0: only check")
       ->check(whole_number(0, 100'000))
       ->capture_default_str();
-  app->add_option("--clock", o->clock,
-                  "device: events on the device; processor (of the CPU device): processor time divided by the threads, "
-                  "for a machine that does other work too")
-      ->check(one_of({"device", "processor"}))
-      ->capture_default_str();
+  add_clock_option(*app, o->clock);
   add_json_option(*app, o->json);
   return {app, [o] { return run(*o); }};
 }

@@ -5,7 +5,6 @@
 #include <stdexcept>
 #include <string_view>
 
-#include "engine/device/run.h"
 #include "engine/tensor/tensor.h"
 #include "kernels/adam/adam.h"
 #include "kernels/add/add.h"
@@ -54,6 +53,7 @@ Pass pass(Function Row::*member, Entry<Shape> entry, Call call) {
   p.offset = engine::pass_offset(member);
   p.arrays = [=](const void* s) { return entry.arrays(typed(s)); };
   p.flops = [=](const void* s) { return entry.flops(typed(s)); };
+  p.describe = [=](const void* s) { return engine::describe(typed(s)); };
   p.reference = [=](const void* s, Numbers& numbers) { entry.reference(typed(s), numbers); };
   p.allowed = [=](const void* s, const Numbers& before, const Numbers& after, Precision precision) {
     return entry.allowed(typed(s), before, after, precision);
@@ -515,6 +515,74 @@ Operation cross_entropy() {
                    })}};
 }
 
+// One parameter of whole chunks.
+namespace optimizer {
+using S = OptimizerShape;
+constexpr AdamOptions options{};
+constexpr float lr = 1e-3f;
+constexpr int64_t t = 100;
+int64_t elements(const S& s) { return int64_t{s.chunks} * optimizer_chunk; }
+
+// value gradient first_moment second_moment
+void adam(const S& s, Numbers& n) {
+  reference::adam(elements(s), n[0].data(), n[1].data(), n[2].data(), n[3].data(), 0, options, double{lr}, t);
+}
+// A few roundings of each term; what θ moves by has those of m, which may be a small difference, over √v.
+Numbers adam_allowed(const S&, const Numbers& before, const Numbers& after, Precision) {
+  Numbers allowed = after;
+  const OptimizerStep step = optimizer_step(options, lr, t);
+  for (size_t i = 0; i < allowed[0].size(); ++i) {
+    const double g = std::fabs(before[1][i]), m = std::fabs(before[2][i]) + g;
+    const double slope = step.step_size / (std::sqrt(after[3][i]) * step.root_scale + options.eps);
+    allowed[2][i] = 4 * unit * m;
+    allowed[3][i] = 4 * unit * (std::fabs(before[3][i]) + g * g);
+    allowed[0][i] = 2 * unit * std::fabs(before[0][i]) + slope * (4 * unit * m + 16 * unit * std::fabs(after[2][i]));
+  }
+  return allowed;
+}
+}  // namespace optimizer
+
+Operation adam() {
+  using S = OptimizerShape;
+  using optimizer::elements;
+  Pass p = pass<S>(
+      &Adam::adam,
+      {"adam",
+       [](const S& s) -> Arrays {
+         return {{"value", elements(s), Use::updated},
+                 {"gradient", elements(s)},
+                 {"first_moment", elements(s), Use::updated},
+                 {"second_moment", elements(s), Use::updated, 0, 1}};
+       },
+       [](const S& s) { return 12.0 * static_cast<double>(elements(s)); }, optimizer::adam, optimizer::adam_allowed},
+      [](const Adam&, Context&, const S&, const std::vector<void*>&) {});
+  // The table of chunks and the step's numbers lie in device memory too.
+  p.prepare = [](engine::Device& device, const char* name, const void* shape,
+                 const std::vector<void*>& data) -> std::function<void()> {
+    const auto& s = *static_cast<const S*>(shape);
+    const Adam& row = row_named<Adam>(device.type(), name);
+    std::vector<OptimizerChunk> chunks;
+    for (int64_t i = 0; i < s.chunks; ++i) {
+      const auto part = [&](size_t array) { return floats(data, array) + i * optimizer_chunk; };
+      chunks.push_back({part(0), part(1), part(2), part(3), nullptr, optimizer_chunk, 0});
+    }
+    const OptimizerStep step = optimizer_step(optimizer::options, optimizer::lr, optimizer::t);
+    const auto on_device = [&](const void* from, size_t bytes) {
+      const auto buffer = std::make_shared<engine::Buffer>(device, bytes);
+      device.runtime().copy(buffer->data(), from, bytes, engine::CopyKind::host_to_device, device.stream());
+      device.synchronize();
+      return buffer;
+    };
+    const auto table = on_device(chunks.data(), chunks.size() * sizeof chunks[0]);
+    const auto numbers = on_device(&step, sizeof step);
+    return [=, &row, &s, &device] {
+      row.adam(device.context(row.workspace(s)), s, static_cast<const OptimizerChunk*>(table->data()),
+               optimizer::options, {.step = static_cast<const OptimizerStep*>(numbers->data())});
+    };
+  };
+  return {"adam", {"chunks"}, [](const Values& v) { return shape(S{narrow(v[0])}); }, {p}};
+}
+
 Operation add() {
   using S = AddShape;
   return {"add",
@@ -531,15 +599,22 @@ Operation add() {
 }  // namespace
 
 const std::vector<Operation>& operations() {
-  static const std::vector<Operation> all = {conv2d(),    depthwise_conv(), pointwise_conv(),
-                                             batchnorm(), relu6(),          global_avg_pool(),
-                                             linear(),    cross_entropy(),  add()};
+  static const std::vector<Operation> all = {
+      conv2d(),          depthwise_conv(), pointwise_conv(), batchnorm(), relu6(),
+      global_avg_pool(), linear(),         cross_entropy(),  adam(),      add()};
   return all;
 }
 
 const Operation* find_operation(const std::string& name) {
   for (const Operation& operation : operations())
     if (name == operation.name) return &operation;
+  return nullptr;
+}
+
+const Pass* find_pass(const engine::PassCall& call) {
+  if (const Operation* operation = find_operation(call.operation))
+    for (const Pass& pass : operation->passes)
+      if (pass.offset == call.pass) return &pass;
   return nullptr;
 }
 

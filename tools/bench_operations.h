@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/device/device.h"
+#include "engine/device/run.h"
 
 namespace tools::bench {
 
@@ -43,6 +43,7 @@ struct Pass {
   size_t offset;  // engine::pass_offset
   std::function<Arrays(const void* shape)> arrays;
   std::function<double(const void* shape)> flops;  // a multiply-add is two
+  std::function<std::string(const void* shape)> describe;
   // The reference in double: fills what the pass writes, and changes what it updates.
   std::function<void(const void* shape, Numbers&)> reference;
   // How far each element that the pass writes or updates may be from the reference: `before` as reference() got it,
@@ -67,6 +68,8 @@ struct Operation {
 // All operations, in the order in which a network meets them.
 const std::vector<Operation>& operations();
 const Operation* find_operation(const std::string& name);  // nullptr where there is none
+// What engine::run() tells a RunObserver of.
+const Pass* find_pass(const engine::PassCall&);  // nullptr where there is none
 
 // Bytes that the pass must move: each array that it reads and each that it writes once.
 double bytes_of(const Arrays&);

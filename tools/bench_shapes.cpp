@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "engine/io/file.h"
+#include "kernels/adam/adam.h"
 #include "tools/command.h"
 
 namespace tools::bench {
@@ -163,6 +164,10 @@ std::string shapes_text(const models::MobileNetV1Config& config, int batch) {
              layer.name);
   }
   line(fmt::format("cross_entropy batch={} classes={}", batch, config.classes), "loss");
+  int64_t parameters = 0;
+  for (const models::Layer& layer : models::layers(config)) parameters += layer.parameters + layer.norm_parameters;
+  line(fmt::format("adam chunks={}", (parameters + kernels::optimizer_chunk - 1) / kernels::optimizer_chunk),
+       fmt::format("all {} parameters", parameters));
   return text;
 }
 

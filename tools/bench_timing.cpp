@@ -18,12 +18,6 @@ namespace {
 
 using engine::DeviceType;
 
-double processor_seconds() {
-  timespec t{};
-  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return (static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec)) / simt::threads();
-}
-
 size_t scrub_size(const engine::Device& device) {
   constexpr size_t mib = size_t{1} << 20;
   if (device.type() == DeviceType::cuda) return 256 * mib;  // several times the second-level cache of any GPU so far
@@ -39,6 +33,12 @@ struct Copy {
 };
 
 }  // namespace
+
+double processor_seconds() {
+  timespec t{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return (static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec)) / simt::threads();
+}
 
 void Stopwatch::start() {
   if (clock_ == Clock::device) {
@@ -135,6 +135,19 @@ Roofline measure_roofline(engine::Device& device, Stopwatch& stopwatch, ColdCach
     if (rate > best.product) best.product = rate, best.by = row.name;
   }
   return best;
+}
+
+void raise(Roofline& roofline, const Roofline& again) {
+  roofline.copy = std::max(roofline.copy, again.copy);
+  if (again.product > roofline.product) roofline.product = again.product, roofline.by = again.by;
+}
+
+void print_head(const engine::Device& device, const Roofline& r) {
+  const nlohmann::json info = device_json(device);
+  fmt::print("{}{}: copy {:.1f} GB/s, matrix product {:.1f} GFLOP/s (pointwise_conv={})\n",
+             info["name"].get<std::string>(),
+             info.contains("threads") ? fmt::format(", {} threads", info["threads"].get<int>()) : "", 1e-9 * r.copy,
+             1e-9 * r.product, r.by);
 }
 
 nlohmann::json to_json(const Roofline& r) {

@@ -1,6 +1,7 @@
 // How the bench measures: clocks, a cold cache, and what the device can do at best.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -14,6 +15,8 @@ namespace tools::bench {
 // this program spent on a processor, divided by the number of threads that run kernels. Where other programs use the
 // same cores, the former tells of them too; but the latter makes a pass that leaves a core idle look better than it is.
 enum class Clock { device, processor };
+
+double processor_seconds();  // what Clock::processor reads
 
 class Stopwatch {
  public:
@@ -58,6 +61,8 @@ struct Roofline {
   double floor(double bytes, double flops) const { return std::max(bytes / copy, flops / product); }
 };
 Roofline measure_roofline(engine::Device&, Stopwatch&, ColdCache&);
+void raise(Roofline&, const Roofline& again);  // to the better of the two
+void print_head(const engine::Device&, const Roofline&);
 nlohmann::json to_json(const Roofline&);
 
 // {"type", "name", "threads"}

@@ -29,7 +29,8 @@ const char* const small_shapes =
     "add batch=2 height=6 width=5 channels=8\n"
     "global_avg_pool batch=2 height=6 width=5 channels=8\n"
     "linear batch=2 in_features=16 out_features=10\n"
-    "cross_entropy batch=2 classes=10\n";
+    "cross_entropy batch=2 classes=10\n"
+    "adam chunks=3\n";
 
 struct ShapesFile {
   Folder folder;
@@ -52,7 +53,7 @@ TEST_CASE("bench kernels checks and times every row of every operation") {
   CHECK(result["roofline"]["copy_bytes_per_second"].get<double>() > 0);
   CHECK(result["roofline"]["product_flops_per_second"].get<double>() > 0);
 
-  // Every pass of every row of the tables but those that no network of this file has (adam, augment, loss_totals).
+  // Every pass of every row of the tables but those that no network of this file has (augment, loss_totals).
   std::map<std::string, std::set<std::string>> rows;
   for (const json& r : result["results"]) {
     CAPTURE(r.dump());
@@ -63,7 +64,7 @@ TEST_CASE("bench kernels checks and times every row of every operation") {
     rows[r["operation"]].insert(r["row"].get<std::string>());
   }
   auto all = kernels::all_rows(kernels::DeviceType::cpu);
-  for (const char* other : {"adam", "augment", "loss_totals"}) all.erase(other);
+  for (const char* other : {"augment", "loss_totals"}) all.erase(other);
   for (const auto& [operation, names] : all) {
     CAPTURE(operation);
     for (const std::string& name : names)
@@ -133,10 +134,11 @@ TEST_CASE("bench checks a large layer at a smaller batch, and says so") {
 
 TEST_CASE("bench: what is allowed is far below what a lost term changes") {
   // The magnitude of a sum of n terms is about n·mean|term|; a kernel that forgets one of its terms must not pass.
-  for (const char* line : {"depthwise_conv batch=2 height=6 width=5 channels=8 stride=1",
-                           "pointwise_conv batch=2 height=6 width=5 in_channels=8 out_channels=16",
-                           "batchnorm batch=2 height=6 width=5 channels=8", "relu6 batch=2 height=6 width=5 channels=8",
-                           "cross_entropy batch=2 classes=10", "global_avg_pool batch=2 height=6 width=5 channels=8"}) {
+  for (const char* line :
+       {"depthwise_conv batch=2 height=6 width=5 channels=8 stride=1",
+        "pointwise_conv batch=2 height=6 width=5 in_channels=8 out_channels=16",
+        "batchnorm batch=2 height=6 width=5 channels=8", "relu6 batch=2 height=6 width=5 channels=8",
+        "cross_entropy batch=2 classes=10", "adam chunks=1", "global_avg_pool batch=2 height=6 width=5 channels=8"}) {
     const LayerShape shape = parse_shapes(line, "a line").at(0);
     const AnyShape any = shape.operation->make(shape.values);
     for (const Pass& pass : shape.operation->passes) {
@@ -232,4 +234,51 @@ TEST_CASE("bench: bad options are refused") {
   refused({"--op", "add"}, "--shapes mobilenet_v1: has no shape of the operations");
   const Result none = run({"bench"});
   CHECK(none.code == 2);
+}
+
+TEST_CASE("bench step says where the time goes") {
+  const json result = json_of(run({"bench", "step", "--json", "--device", "cpu", "--batch", "4", "--width", "0.25",
+                                   "--steps", "2", "--kernels", "native"}));
+  CHECK(result["parameters"] == 215642);
+  for (const char* what : {"training", "inference"}) {
+    CAPTURE(what);
+    const json& m = result[what];
+    const bool training = std::string(what) == "training";
+    CHECK(m["seconds"]["runs"] == 2);
+    CHECK(m["images_per_second"].get<double>() > 0);
+    CHECK(m["launches"] == m["graph_nodes"]);  // each kernel is a node, and nothing else is one
+    CHECK(m["peak_memory_bytes"].get<double>() > 215642 * 4);
+    CHECK(m["calls"].size() == (training ? 195 : 83));
+    double seconds = 0, bytes = 0;
+    std::map<std::string, int> calls;
+    for (const json& p : m["passes"]) {
+      CAPTURE(p.dump());
+      CHECK(!contains(p["pass"].get<std::string>(), "pass at"));  // the bench knows every pass
+      CHECK(p["times_floor"].get<double>() > 0);
+      seconds += p["seconds"].get<double>(), bytes += p["bytes"].get<double>();
+      calls[p["operation"].get<std::string>() + " " + p["pass"].get<std::string>()] += p["calls"].get<int>();
+    }
+    CHECK(m["bytes"].get<double>() == bytes);
+    CHECK(m["profiled_seconds"].get<double>() == Approx(seconds + m["other_seconds"].get<double>()));
+    CHECK(calls["depthwise_conv forward"] == 13);
+    CHECK(calls["pointwise_conv backward_weight"] == (training ? 13 : 0));
+    CHECK(calls["batchnorm forward_training"] == (training ? 27 : 0));
+    CHECK(calls["conv2d backward_data"] == 0);  // nobody wants the images' gradient
+    CHECK(calls["adam adam"] == (training ? 1 : 0));
+  }
+  // Adam reads four arrays and writes three of the network's parameters.
+  for (const json& call : result["training"]["calls"])
+    if (call["operation"] == "adam") CHECK(call["bytes"] == 7 * 4 * 215642);
+
+  const json inference = json_of(run({"bench", "step", "--json", "--device", "cpu", "--batch", "2", "--width", "0.25",
+                                      "--steps", "1", "--inference", "--graph", "off", "--clock", "processor"}));
+  CHECK(!inference.contains("training"));
+  CHECK(inference["inference"]["graph_nodes"] == 0);
+  CHECK(inference["clock"] == "processor");
+
+  const Result text = run({"bench", "step", "--batch", "2", "--width", "0.25", "--steps", "1", "--inference"});
+  CAPTURE(text.out);
+  CHECK(text.code == 0);
+  CHECK(contains(text.out, "pointwise_conv forward"));
+  CHECK(contains(text.out, "outside of them"));
 }
