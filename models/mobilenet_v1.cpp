@@ -70,6 +70,11 @@ Tensor DepthwiseSeparableBlock::run(const Tensor& x, const std::string& name, co
   return relu6(watched(watch, name + "bn2", bn2(watched(watch, name + "conv_pw", conv_pw(y)))));
 }
 
+engine::Normed DepthwiseSeparableBlock::run_fused(const engine::Normed& x) {
+  const engine::Normed y = engine::fused_depthwise_conv(x, conv_dw.weight, conv_dw.stride, bn1.norm());
+  return engine::fused_pointwise_conv(y, conv_pw.weight, bn2.norm());
+}
+
 StandardBlock::StandardBlock(Init& init, int in_channels, int out_channels, int stride)
     : conv(init, in_channels, out_channels, stride), bn1(init, out_channels) {
   register_module("conv", conv);
@@ -104,13 +109,28 @@ MobileNetV1::MobileNetV1(Init& init, const MobileNetV1Config& c)
 }
 
 Tensor MobileNetV1::forward(const Tensor& x, const Watch& watch) {
+  const bool fuse = fused && training() && !watch && config.convolutions == Convolutions::separable;
+  return watched(watch, "classifier", classifier(fuse ? fused_features(x) : features(x, watch)));
+}
+
+Tensor MobileNetV1::features(const Tensor& x, const Watch& watch) {
   Tensor y = relu6(watched(watch, "bn1", bn1(watched(watch, "conv_stem", conv_stem(x)))));
   for (size_t stage = 0; stage < mobilenet_v1_stages.size(); ++stage)
     for (size_t i = 0; i < mobilenet_v1_stages[stage].size(); ++i) {
       auto& block = dynamic_cast<Block&>(dynamic_cast<engine::nn::Sequential&>(blocks[stage])[i]);
       y = block.run(y, fmt::format("blocks.{}.{}.", stage, i), watch);
     }
-  return watched(watch, "classifier", classifier(watched(watch, "pool", pool(y))));
+  return watched(watch, "pool", pool(y));
+}
+
+Tensor MobileNetV1::fused_features(const Tensor& x) {
+  engine::Normed y = engine::fused_conv2d(x, conv_stem.weight, conv_stem.stride, bn1.norm());
+  for (size_t stage = 0; stage < mobilenet_v1_stages.size(); ++stage)
+    for (size_t i = 0; i < mobilenet_v1_stages[stage].size(); ++i) {
+      auto& block = dynamic_cast<DepthwiseSeparableBlock&>(dynamic_cast<engine::nn::Sequential&>(blocks[stage])[i]);
+      y = block.run_fused(y);
+    }
+  return engine::fused_global_avg_pool(y);
 }
 
 namespace {

@@ -66,6 +66,7 @@ struct Block : engine::nn::Module {
 struct DepthwiseSeparableBlock : Block {
   DepthwiseSeparableBlock(engine::nn::Init&, int in_channels, int out_channels, int stride);
   engine::Tensor run(const engine::Tensor& x, const std::string& name, const Watch&) override;
+  engine::Normed run_fused(const engine::Normed& x);  // in training; both as batch norm 2 of the block before left them
   engine::nn::DepthwiseConv2d conv_dw;
   engine::nn::BatchNorm2d bn1;
   engine::nn::PointwiseConv2d conv_pw;
@@ -87,12 +88,20 @@ struct MobileNetV1 : engine::nn::Module {
   engine::Tensor forward(const engine::Tensor& x,
                          const Watch&);  // (N, resolution, resolution, 3) → logits (N, classes)
   const MobileNetV1Config config;
+  // Whether training passes run batch norm and ReLU6 within the separable convolutions around them
+  // (engine/autograd/fused.h): the same within rounding, with less memory and traffic. A pass that is watched runs
+  // plain.
+  bool fused = false;
   engine::nn::Conv2d conv_stem;
   engine::nn::BatchNorm2d bn1;
   engine::nn::ReLU6 relu6;
   engine::nn::Sequential blocks;  // stages, each a Sequential of Block
   engine::nn::GlobalAvgPool pool;
   engine::nn::Linear classifier;
+
+ private:
+  engine::Tensor features(const engine::Tensor& x, const Watch&);  // (N, channels) behind the pooling
+  engine::Tensor fused_features(const engine::Tensor& x);
 };
 
 // Where a training pass over this batch first meets a value that is NaN or infinite: "the input", "the weights NAME",

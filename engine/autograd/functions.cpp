@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <climits>
-
+#include "engine/autograd/expect.h"
 #include "engine/device/run.h"
 #include "kernels/add/add.h"
 #include "kernels/batchnorm/batchnorm.h"
@@ -17,48 +16,6 @@
 
 namespace engine {
 namespace {
-
-constexpr int64_t any = -1;  // in an expected shape
-
-std::string pattern_to_string(const Shape& pattern) {
-  std::string text;
-  for (const int64_t size : pattern) text += (text.empty() ? "" : ", ") + (size == any ? "*" : std::to_string(size));
-  return "(" + text + ")";
-}
-
-// Throws unless t is a float32 tensor of the expected shape.
-void expect(const char* operation, const char* name, const Tensor& t, const Shape& pattern) {
-  bool fits = t.shape().size() == pattern.size();
-  for (size_t i = 0; fits && i < pattern.size(); ++i)
-    fits = t.shape()[i] > 0 && t.shape()[i] <= INT_MAX && (pattern[i] == any || t.shape()[i] == pattern[i]);
-  if (!fits || t.dtype() != DType::float32)
-    throw Error(operation, fmt::format("{} is {} {}, expected float32 {}", name, to_string(t.dtype()),
-                                       to_string(t.shape()), pattern_to_string(pattern)));
-}
-
-// The same for what must fit x.
-void expect(const char* operation, const char* name, const Tensor& t, const Shape& pattern, const Tensor& x) {
-  if (t.device() != x.device())
-    throw Error(operation, fmt::format("{} is on {}, x on {}", name, to_string(t.device()), to_string(x.device())));
-  try {
-    expect(operation, name, t, pattern);
-  } catch (const Error&) {
-    throw Error(operation, fmt::format("{} is {} {}, but x {} needs float32 {}", name, to_string(t.dtype()),
-                                       to_string(t.shape()), to_string(x.shape()), pattern_to_string(pattern)));
-  }
-}
-
-void expect_stride(const char* operation, int stride) {
-  if (stride != 1 && stride != 2) throw Error(operation, fmt::format("stride {} is neither 1 nor 2", stride));
-}
-
-// x as rows of its last dimension: the size of that dimension.
-int64_t channels_of(const char* operation, const Tensor& x) {
-  if (x.shape().empty() || x.dtype() != DType::float32 || x.count() == 0 || x.shape().back() > INT_MAX)
-    throw Error(operation, fmt::format("x is {} {}, expected float32 with a last dimension of channels",
-                                       to_string(x.dtype()), to_string(x.shape())));
-  return x.shape().back();
-}
 
 struct DepthwiseConv : Function {
   kernels::DepthwiseConvShape s;

@@ -38,6 +38,8 @@ Tensor BatchNorm2d::forward(const Tensor& x) {
   return batchnorm(x, weight, bias, running_mean, running_var, {training(), eps, momentum});
 }
 
+NormParameters BatchNorm2d::norm() const { return {weight, bias, running_mean, running_var, eps, momentum}; }
+
 Tensor ReLU6::forward(const Tensor& x) { return relu6(x); }
 
 Tensor GlobalAvgPool::forward(const Tensor& x) { return global_avg_pool(x); }

@@ -1,6 +1,7 @@
 // The layers. Activations NHWC; names of parameters and buffers are PyTorch's.
 #pragma once
 
+#include "engine/autograd/fused.h"
 #include "engine/nn/module.h"
 
 namespace engine::nn {
@@ -32,6 +33,7 @@ struct Conv2d : Module {
 struct BatchNorm2d : Module {
   BatchNorm2d(Init&, int channels, float eps = 1e-5f, float momentum = 0.1f);
   Tensor forward(const Tensor& x) override;  // (…, C) → (…, C)
+  NormParameters norm() const;               // to be fused into the convolutions around it
   float eps, momentum;
   Tensor weight, bias;               // (C)
   Tensor running_mean, running_var;  // (C) buffers

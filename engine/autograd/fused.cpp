@@ -1,0 +1,229 @@
+#include "engine/autograd/fused.h"
+
+#include <fmt/format.h>
+
+#include "engine/autograd/expect.h"
+#include "engine/device/run.h"
+#include "kernels/conv2d/conv2d.h"
+#include "kernels/depthwise_conv/depthwise_conv.h"
+#include "kernels/global_avg_pool/global_avg_pool.h"
+#include "kernels/pointwise_conv/pointwise_conv.h"
+
+namespace engine {
+
+struct NormState {
+  NormParameters parameters;
+  Tensor statistics;  // (3, C) mean, invstd, scale: written forward
+  Tensor factors;     // (2, C) slope, constant: written backward, by the function that takes z
+  bool taken = false;
+
+  // dweight, dbias: where the gradients go; nullptr forward.
+  kernels::FusedNorm kernel_norm(float* dweight = nullptr, float* dbias = nullptr) const {
+    const int64_t C = parameters.weight.count();
+    float* const s = statistics.data<float>();
+    float* const f = factors.defined() ? factors.data<float>() : nullptr;
+    return {.weight = parameters.weight.data<float>(),
+            .bias = parameters.bias.data<float>(),
+            .eps = parameters.eps,
+            .momentum = parameters.momentum,
+            .running_mean = parameters.running_mean.data<float>(),
+            .running_var = parameters.running_var.data<float>(),
+            .mean = s,
+            .invstd = s + C,
+            .scale = s + 2 * C,
+            .dweight = dweight,
+            .dbias = dbias,
+            .slope = f,
+            .constant = f ? f + C : nullptr};
+  }
+};
+
+namespace {
+
+using Norm = std::shared_ptr<NormState>;
+
+// The batch norm of z (…, C), which is about to be written.
+Norm make_norm(const char* operation, const NormParameters& p, const Tensor& z) {
+  const int64_t C = z.shape().back();
+  expect(operation, "the batch norm's weight", p.weight, {C}, z);
+  expect(operation, "the batch norm's bias", p.bias, {C}, z);
+  expect(operation, "running_mean", p.running_mean, {C}, z);
+  expect(operation, "running_var", p.running_var, {C}, z);
+  if (z.count() < 2 * C)
+    throw Error(operation, fmt::format("batch norm needs at least two values a channel in training, its input is {}",
+                                       to_string(z.shape())));
+  auto norm = std::make_shared<NormState>();
+  norm->parameters = p;
+  norm->statistics = Tensor::empty({3, C}, z.device());
+  return norm;
+}
+
+Norm take(const char* operation, const Normed& x) {
+  if (x.norm == nullptr) throw Error(operation, "x is empty");
+  if (x.norm->taken) throw Error(operation, "x has been used before: what a fused convolution makes has one use");
+  x.norm->taken = true;
+  return x.norm;
+}
+
+// Of the function that takes a Normed, whose inputs are z, its weights, and the batch norm's weight and bias: where the
+// batch norm's gradients go. `first`: the input that is the batch norm's weight.
+kernels::FusedNorm with_gradients(const Norm& norm, Gradients& dx, size_t first) {
+  const int64_t C = norm->parameters.weight.count();
+  norm->factors = Tensor::empty({2, C}, norm->statistics.device());
+  return norm->kernel_norm(dx[first].data<float>(), dx[first + 1].data<float>());
+}
+
+// Of the function that made z: the batch norm behind it, whose gradients its taker left.
+kernels::FusedNorm complete(const char* operation, const Norm& norm) {
+  if (!norm->factors.defined())
+    throw Error(operation, "no gradient reached its batch norm: backward must start behind the fused functions");
+  return norm->kernel_norm();
+}
+
+struct FusedConv2d : Function {
+  kernels::Conv2dShape s{};
+  NormParameters parameters;
+  Norm norm;
+  Tensor x, z;
+
+  FusedConv2d(int stride, const NormParameters& p) : parameters(p) { s.stride = stride; }
+  const char* name() const override { return "fused_conv2d"; }
+
+  Tensor forward(const std::vector<Tensor>& in) override {
+    x = in[0];
+    const Tensor& w = in[1];
+    expect_stride(name(), s.stride);
+    expect(name(), "x", x, {any, any, any, any});
+    expect(name(), "weight", w, {any, 3, 3, x.size(3)}, x);
+    s.batch = x.size(0), s.height = x.size(1), s.width = x.size(2), s.in_channels = x.size(3);
+    s.out_channels = w.size(0);
+    const Tensor y = Tensor::empty({s.batch, s.out_height(), s.out_width(), s.out_channels}, x.device());
+    norm = make_norm(name(), parameters, y);
+    run(device(x.device()), &kernels::Conv2d::forward_fused, s, x.data<float>(), w.data<float>(), y.data<float>(),
+        norm->kernel_norm());
+    z = y.view(y.shape());
+    return y;
+  }
+
+  void backward(const Tensor& du, Gradients& dx) override {
+    if (dx.wanted(0)) throw Error(name(), "has no gradient for x: it is for images");
+    run(device(du.device()), &kernels::Conv2d::backward_weight_fused, s, x.data<float>(), z.data<float>(),
+        complete(name(), norm), du.data<float>(), dx[1].data<float>());
+  }
+};
+
+// Inputs: x.z, weight, and the weight and bias of x's batch norm.
+template <class Row, class Shape>
+struct FusedConv : Function {
+  Shape s{};
+  Norm norm_x, norm_z;
+  NormParameters parameters;
+  Tensor x, w, z;
+
+  FusedConv(Norm norm_x, const NormParameters& p) : norm_x(std::move(norm_x)), parameters(p) {}
+
+  // Once x, w and s are set.
+  Tensor run_forward(const Shape& shape, const engine::Shape& out) {
+    s = shape;
+    const Tensor y = Tensor::empty(out, x.device());
+    norm_z = make_norm(name(), parameters, y);
+    run(device(x.device()), &Row::forward_fused, s, x.data<float>(), norm_x->kernel_norm(), w.data<float>(),
+        y.data<float>(), norm_z->kernel_norm());
+    z = y.view(y.shape());
+    return y;
+  }
+
+  void backward(const Tensor& du, Gradients& dx) override {
+    const kernels::FusedNorm below = with_gradients(norm_x, dx, 2);
+    run(device(du.device()), &Row::backward_fused, s, x.data<float>(), below, w.data<float>(), z.data<float>(),
+        complete(name(), norm_z), du.data<float>(), dx[0].data<float>(), dx[1].data<float>());
+  }
+};
+
+struct FusedDepthwiseConv : FusedConv<kernels::DepthwiseConv, kernels::DepthwiseConvShape> {
+  int stride;
+
+  FusedDepthwiseConv(Norm norm_x, int stride, const NormParameters& p)
+      : FusedConv(std::move(norm_x), p), stride(stride) {}
+  const char* name() const override { return "fused_depthwise_conv"; }
+
+  Tensor forward(const std::vector<Tensor>& in) override {
+    x = in[0], w = in[1];
+    expect_stride(name(), stride);
+    expect(name(), "x", x, {any, any, any, any});
+    expect(name(), "weight", w, {3, 3, x.size(3)}, x);
+    const kernels::DepthwiseConvShape shape = {static_cast<int>(x.size(0)), static_cast<int>(x.size(1)),
+                                               static_cast<int>(x.size(2)), static_cast<int>(x.size(3)), stride};
+    return run_forward(shape, {x.size(0), shape.out_height(), shape.out_width(), x.size(3)});
+  }
+};
+
+struct FusedPointwiseConv : FusedConv<kernels::PointwiseConv, kernels::PointwiseConvShape> {
+  using FusedConv::FusedConv;
+  const char* name() const override { return "fused_pointwise_conv"; }
+
+  Tensor forward(const std::vector<Tensor>& in) override {
+    x = in[0], w = in[1];
+    const int64_t channels = channels_of(name(), x);
+    expect(name(), "weight", w, {any, channels}, x);
+    engine::Shape out = x.shape();
+    out.back() = w.size(0);
+    return run_forward({x.count() / channels, static_cast<int>(channels), static_cast<int>(w.size(0))}, out);
+  }
+};
+
+// Inputs: x.z, and the weight and bias of its batch norm.
+struct FusedGlobalAvgPool : Function {
+  kernels::GlobalAvgPoolShape s{};
+  Norm norm;
+  Tensor x;
+
+  explicit FusedGlobalAvgPool(Norm norm) : norm(std::move(norm)) {}
+  const char* name() const override { return "fused_global_avg_pool"; }
+
+  Tensor forward(const std::vector<Tensor>& in) override {
+    x = in[0];
+    expect(name(), "x", x, {any, any, any, any});
+    s.batch = x.size(0), s.positions = x.size(1) * x.size(2), s.channels = x.size(3);
+    const Tensor y = Tensor::empty({s.batch, s.channels}, x.device());
+    run(device(x.device()), &kernels::GlobalAvgPool::forward_fused, s, x.data<float>(), norm->kernel_norm(),
+        y.data<float>());
+    return y;
+  }
+
+  void backward(const Tensor& dy, Gradients& dx) override {
+    const kernels::FusedNorm below = with_gradients(norm, dx, 1);
+    run(device(dy.device()), &kernels::GlobalAvgPool::backward_fused, s, x.data<float>(), below, dy.data<float>(),
+        dx[0].data<float>());
+  }
+};
+
+}  // namespace
+
+Normed fused_conv2d(const Tensor& x, const Tensor& weight, int stride, const NormParameters& norm) {
+  const auto function = std::make_shared<FusedConv2d>(stride, norm);
+  const Tensor z = Function::apply(function, {x, weight});
+  return {z, function->norm};
+}
+
+Normed fused_depthwise_conv(const Normed& x, const Tensor& weight, int stride, const NormParameters& norm) {
+  const Norm taken = take("fused_depthwise_conv", x);
+  const auto function = std::make_shared<FusedDepthwiseConv>(taken, stride, norm);
+  const Tensor z = Function::apply(function, {x.z, weight, taken->parameters.weight, taken->parameters.bias});
+  return {z, function->norm_z};
+}
+
+Normed fused_pointwise_conv(const Normed& x, const Tensor& weight, const NormParameters& norm) {
+  const Norm taken = take("fused_pointwise_conv", x);
+  const auto function = std::make_shared<FusedPointwiseConv>(taken, norm);
+  const Tensor z = Function::apply(function, {x.z, weight, taken->parameters.weight, taken->parameters.bias});
+  return {z, function->norm_z};
+}
+
+Tensor fused_global_avg_pool(const Normed& x) {
+  const Norm taken = take("fused_global_avg_pool", x);
+  return Function::apply(std::make_shared<FusedGlobalAvgPool>(taken),
+                         {x.z, taken->parameters.weight, taken->parameters.bias});
+}
+
+}  // namespace engine
