@@ -31,8 +31,9 @@ constexpr const char* footer =
     "result.json (the test at the end), report.html. Ctrl-C (or SIGTERM) finishes the step, saves a checkpoint and\n"
     "ends with 130.\n"
     "--resume DIR goes on from the checkpoint, with the options that the run was started with. --epochs (the total)\n"
-    "and --patience may be given anew to extend it, --data, --device, --kernels, --threads and --workers to follow\n"
-    "the machine; whatever else changes what is computed must be the same. With the same device and kernels the\n"
+    "and --patience may be given anew to extend it, --data, --device, --kernels, --block, --threads and --workers to\n"
+    "follow the machine; whatever else changes what is computed must be the same. With the same device, kernels and "
+    "block the\n"
     "result is byte for byte that of a run that was never stopped; with a schedule other than constant, if --epochs\n"
     "is the same.";
 
@@ -105,6 +106,7 @@ int train(const CLI::App& app, Options o) {
   }
 
   engine::Device& device = open_device(o.train.device);
+  const std::string block_message = resolve_block(o.train, app, device);
   data::Opened opened = open_data(o.train.data, o.train.resolution, o.download, &interrupt);
   // `auto` becomes what was found, so that a run that goes on finds the same, wherever it is started from.
   const bool by_name = o.train.data == "auto" || o.train.data == opened.name;
@@ -123,6 +125,7 @@ int train(const CLI::App& app, Options o) {
   checkpoint = {};
 
   print_message(opened.message);
+  if (!block_message.empty()) print_message(block_message);
   print_message(fmt::format("training on {} images, choosing the best epoch on {}, {} parameters, on {} ({})",
                             data.train.size(),
                             data.validates_on_test ? fmt::format("the {} test images", data.test.size())

@@ -7,6 +7,10 @@
 #include <vector>
 
 #include "engine/error.h"
+#include "kernels/conv2d/conv2d.h"
+#include "kernels/depthwise_conv/depthwise_conv.h"
+#include "kernels/global_avg_pool/global_avg_pool.h"
+#include "kernels/pointwise_conv/pointwise_conv.h"
 #include "tools/command.h"
 #include "tools/open_data.h"
 
@@ -64,6 +68,9 @@ void for_each_option(Options& o, Visit visit) {
         "share of each label that is spread over all classes");
   visit("model", o.model, fixed, one_of({"mobilenet_v1", "standard"}),
         "standard: the same network with standard convolutions, the paper's comparison");
+  visit("block", o.block, changeable, one_of({"fused", "plain"}),
+        "fused: batch norm and ReLU6 run within the convolutions around them; plain: each by itself, as a textbook "
+        "shows it. The same within rounding");
   visit("width", o.width, fixed, width_number(), "scales the channels of every layer: the paper's alpha, in (0, 1]");
   visit("resolution", o.resolution, fixed, resolution_number(),
         "height and width that images are resized to: a multiple of 32 from 32 to 224");
@@ -147,6 +154,36 @@ void resolve(TrainOptions& o, const CLI::App& app) {
     throw UsageError("--warmup-epochs: onecycle has a rise of its own; constant and cosine take it");
   if (o.min_lr > 0 && o.schedule != "cosine") throw UsageError("--min-lr: of --schedule cosine only");
   if (o.min_lr > o.lr) throw UsageError(fmt::format("--min-lr {}: above --lr {}", o.min_lr, o.lr));
+}
+
+namespace {
+
+// "OP=NAME" where --kernels names a row of the operation that has no fused pass, else "".
+template <class Row>
+std::string named_without_fused_pass(const engine::Device& device) {
+  const auto named = device.policy.named.find(Row::operation);
+  if (named == device.policy.named.end()) return "";
+  for (const Row& row : kernels::implementations<Row>(device.type()))
+    if (named->second == row.name && row.forward_fused != nullptr) return "";
+  return named->first + "=" + named->second;
+}
+
+}  // namespace
+
+std::string resolve_block(TrainOptions& o, const CLI::App& app, const engine::Device& device) {
+  if (o.block == "plain") return "";
+  std::string why;
+  if (o.model == "standard") why = "--model standard";
+  for (const std::string& row :
+       {named_without_fused_pass<kernels::Conv2d>(device), named_without_fused_pass<kernels::DepthwiseConv>(device),
+        named_without_fused_pass<kernels::PointwiseConv>(device),
+        named_without_fused_pass<kernels::GlobalAvgPool>(device)})
+    if (!row.empty() && why.empty()) why = "--kernels " + row;
+  if (why.empty()) return "";
+  if (app.get_option("--block")->count() > 0)
+    throw UsageError(fmt::format("--block fused and {}, which has no fused passes: one of them", why));
+  o.block = "plain";
+  return fmt::format("--block plain, because {} has no fused passes", why);
 }
 
 nlohmann::json to_json(const TrainOptions& o) {

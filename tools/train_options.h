@@ -42,6 +42,7 @@ struct TrainOptions {
   double min_lr = 0;
   double label_smoothing = 0;
   std::string model = "mobilenet_v1";
+  std::string block = "fused";
   double width = 1;
   int resolution = 32;
   std::string augment = "article";
@@ -63,6 +64,10 @@ void add_augment_options(CLI::App&, std::string& augment, AugmentRanges&);  // -
 // contradict each other (UsageError).
 void resolve(TrainOptions&, const CLI::App&);
 void resolve(AugmentRanges&, const std::string& augment, const CLI::App&);  // the former alone
+
+// Where the kernels that --kernels names, or the network, have no fused passes, --block becomes plain; returns why, or
+// "". Throws UsageError where the command line (`app`) asks for fused.
+std::string resolve_block(TrainOptions&, const CLI::App& app, const engine::Device&);
 
 nlohmann::json to_json(const TrainOptions&);  // {"epochs": 20, "weight_decay": 0.0, …}
 

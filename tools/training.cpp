@@ -100,7 +100,9 @@ Training::Training(const TrainOptions& options, const TrainingData& training_dat
       totals_(engine::Tensor::zeros({sizeof(kernels::TrainingTotals)}, device.type(), engine::DType::uint8)),
       guard_(engine::Tensor::zeros({1}, device.type())),
       train_batches_(data_.train, train_loading(options, model_data_.normalization), device),
-      validation_batches_(data_.chooses(), test_loading(options, model_data_.normalization), device) {}
+      validation_batches_(data_.chooses(), test_loading(options, model_data_.normalization), device) {
+  model_.fused = options.block == "fused";
+}
 
 int64_t Training::steps() const {
   return static_cast<int64_t>((data_.train.size() + options_.batch - 1) / options_.batch);
