@@ -135,6 +135,72 @@ Tensor MobileNetV1::fused_features(const Tensor& x) {
 
 namespace {
 
+// The factor of each output channel, which goes into w, and the bias that is left: of w (…) whose channel `c` of
+// element i is channel(i).
+struct Folded {
+  Tensor weight, bias;
+};
+template <class Channel>
+Folded fold(const Tensor& weight, const engine::nn::BatchNorm2d& norm, Channel channel) {
+  std::vector<float> w = weight.to_host<float>(), bias = norm.bias.to_host<float>();
+  const std::vector<float> gamma = norm.weight.to_host<float>(), mean = norm.running_mean.to_host<float>(),
+                           variance = norm.running_var.to_host<float>();
+  std::vector<double> scale(gamma.size());
+  for (size_t c = 0; c < scale.size(); ++c) {
+    scale[c] = gamma[c] / std::sqrt(double{variance[c]} + norm.eps);
+    bias[c] = static_cast<float>(bias[c] - scale[c] * mean[c]);
+  }
+  for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(w[i] * scale[channel(i)]);
+  return {Tensor::from_host<float>(w, weight.shape(), weight.device()),
+          Tensor::from_host<float>(bias, norm.bias.shape(), weight.device())};
+}
+
+Folded fold_rows(const Tensor& weight, const engine::nn::BatchNorm2d& norm) {  // (Cout, …)
+  const size_t row = static_cast<size_t>(weight.count() / weight.size(0));
+  return fold(weight, norm, [=](size_t i) { return i / row; });
+}
+
+}  // namespace
+
+FoldedMobileNetV1::FoldedMobileNetV1(const MobileNetV1& m)
+    : classifier_weight_(m.classifier.weight), classifier_bias_(m.classifier.bias) {
+  const engine::NoGrad no_grad;
+  const auto add = [&](LayerKind kind, int stride, const Folded& folded) {
+    convolutions_.push_back({kind, stride, folded.weight, folded.bias});
+  };
+  add(LayerKind::stem, m.conv_stem.stride, fold_rows(m.conv_stem.weight, m.bn1));
+  for (size_t stage = 0; stage < m.blocks.size(); ++stage) {
+    const auto& blocks = dynamic_cast<const engine::nn::Sequential&>(m.blocks[stage]);
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      if (const auto* b = dynamic_cast<const StandardBlock*>(&blocks[i])) {
+        add(LayerKind::standard, b->conv.stride, fold_rows(b->conv.weight, b->bn1));
+        continue;
+      }
+      const auto& b = dynamic_cast<const DepthwiseSeparableBlock&>(blocks[i]);
+      const auto channels = static_cast<size_t>(b.conv_dw.weight.size(2));
+      add(LayerKind::depthwise, b.conv_dw.stride,
+          fold(b.conv_dw.weight, b.bn1, [=](size_t k) { return k % channels; }));
+      add(LayerKind::pointwise, 1, fold_rows(b.conv_pw.weight, b.bn2));
+    }
+  }
+}
+
+Tensor FoldedMobileNetV1::operator()(const Tensor& x) const {
+  const engine::NoGrad no_grad;
+  Tensor y = x;
+  for (const Convolution& c : convolutions_) {
+    if (c.kind == LayerKind::depthwise)
+      y = engine::folded_depthwise_conv(y, c.weight, c.bias, c.stride);
+    else if (c.kind == LayerKind::pointwise)
+      y = engine::folded_pointwise_conv(y, c.weight, c.bias);
+    else
+      y = engine::folded_conv2d(y, c.weight, c.bias, c.stride);
+  }
+  return engine::linear(engine::global_avg_pool(y), classifier_weight_, classifier_bias_);
+}
+
+namespace {
+
 bool all_finite(const Tensor& t) {
   const std::vector<float> values = t.to_host<float>();
   return std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });

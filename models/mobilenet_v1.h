@@ -52,6 +52,9 @@ int scaled(int channels, double width);
 // map of 2×2.
 int stem_stride(int resolution);
 
+enum class LayerKind { stem, depthwise, pointwise, standard, pool, linear };
+const char* to_string(LayerKind);
+
 // Called with the name ("blocks.3.2.bn2") and the output of each layer of a forward pass, in order.
 using Watch = std::function<void(const std::string& layer, const engine::Tensor& output)>;
 
@@ -104,6 +107,24 @@ struct MobileNetV1 : engine::nn::Module {
   engine::Tensor fused_features(const engine::Tensor& x);
 };
 
+// The network in inference, its batch norms folded into the weights of the convolutions before them: what the model
+// computes in inference mode, within rounding, in fewer and shorter passes. Takes the weights as they are when it is
+// made.
+class FoldedMobileNetV1 {
+ public:
+  explicit FoldedMobileNetV1(const MobileNetV1&);
+  engine::Tensor operator()(const engine::Tensor& x) const;  // (N, resolution, resolution, 3) → logits (N, classes)
+
+ private:
+  struct Convolution {
+    LayerKind kind;
+    int stride;
+    engine::Tensor weight, bias;
+  };
+  std::vector<Convolution> convolutions_;
+  engine::Tensor classifier_weight_, classifier_bias_;
+};
+
 // Where a training pass over this batch first meets a value that is NaN or infinite: "the input", "the weights NAME",
 // "the output of LAYER" ("blocks.3.2.bn2"; ReLU6 follows each batch norm and is not named), "the loss", or "" where all
 // are finite. Leaves the running statistics and everything else as they were. Reads every layer's output back: slow.
@@ -111,9 +132,6 @@ std::string first_not_finite(MobileNetV1&, const engine::Tensor& images, const e
                              float label_smoothing = 0);
 
 // --- arithmetic: what the network costs, without building it ---
-
-enum class LayerKind { stem, depthwise, pointwise, standard, pool, linear };
-const char* to_string(LayerKind);
 
 // A layer with the batch norm that follows it (ReLU6 has no parameters).
 struct Layer {

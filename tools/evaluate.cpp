@@ -19,8 +19,7 @@ std::optional<Evaluation> evaluate(models::MobileNetV1& model, Batches& batches,
                                    const std::function<bool(int64_t done)>& watch) {
   const auto start = std::chrono::steady_clock::now();
   const engine::NoGrad no_grad;
-  const bool was_training = model.training();
-  model.eval();
+  const models::FoldedMobileNetV1 network(model);
   Evaluation result;
   bool complete = true;
   batches.start(0, 0);
@@ -28,7 +27,7 @@ std::optional<Evaluation> evaluate(models::MobileNetV1& model, Batches& batches,
     complete = watch(result.images);
     if (!complete) break;
     const Batch batch = batches.next();
-    const engine::Tensor logits = model(batch.images);
+    const engine::Tensor logits = network(batch.images);
     const auto scored = engine::cross_entropy(logits, batch.labels);
     const std::vector<float> losses = scored.losses.to_host<float>();
     const std::vector<int32_t> correct = scored.correct.to_host<int32_t>();
@@ -46,7 +45,6 @@ std::optional<Evaluation> evaluate(models::MobileNetV1& model, Batches& batches,
     }
     result.images += static_cast<int64_t>(losses.size());
   }
-  model.train(was_training);
   if (!complete) return std::nullopt;
   result.loss /= static_cast<double>(std::max<int64_t>(result.images, 1));
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

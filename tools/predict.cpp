@@ -55,7 +55,8 @@ std::vector<Classified> classify(LoadedModel& loaded, std::span<const std::strin
   }
   const engine::NoGrad no_grad;
   const auto count = static_cast<int64_t>(files.size());
-  const Tensor logits = (*loaded.model)(Tensor::from_host(pixels, {count, size, size, 3}, device));  // (B, classes)
+  const Tensor logits = models::FoldedMobileNetV1(*loaded.model)(
+      Tensor::from_host(pixels, {count, size, size, 3}, device));  // (B, classes)
   const std::vector<float> values = logits.to_host<float>();
   const size_t classes = loaded.data.class_names.size();
   for (size_t i = 0; i < files.size(); ++i) {

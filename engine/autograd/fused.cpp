@@ -80,6 +80,40 @@ kernels::FusedNorm complete(const char* operation, const Norm& norm) {
   return norm->kernel_norm();
 }
 
+// Each checks x and weight, which it convolves.
+kernels::Conv2dShape conv2d_shape(const char* operation, const Tensor& x, const Tensor& w, int stride) {
+  expect_stride(operation, stride);
+  expect(operation, "x", x, {any, any, any, any});
+  expect(operation, "weight", w, {any, 3, 3, x.size(3)}, x);
+  const auto size = [](const Tensor& t, size_t i) { return static_cast<int>(t.size(i)); };
+  return {size(x, 0), size(x, 1), size(x, 2), size(x, 3), size(w, 0), stride};
+}
+kernels::DepthwiseConvShape depthwise_shape(const char* operation, const Tensor& x, const Tensor& w, int stride) {
+  expect_stride(operation, stride);
+  expect(operation, "x", x, {any, any, any, any});
+  expect(operation, "weight", w, {3, 3, x.size(3)}, x);
+  const auto size = [&](size_t i) { return static_cast<int>(x.size(i)); };
+  return {size(0), size(1), size(2), size(3), stride};
+}
+kernels::PointwiseConvShape pointwise_shape(const char* operation, const Tensor& x, const Tensor& w) {
+  const int64_t channels = channels_of(operation, x);
+  expect(operation, "weight", w, {any, channels}, x);
+  return {x.count() / channels, static_cast<int>(channels), static_cast<int>(w.size(0))};
+}
+
+// What they make.
+Tensor output(const Tensor& x, const kernels::Conv2dShape& s) {
+  return Tensor::empty({s.batch, s.out_height(), s.out_width(), s.out_channels}, x.device());
+}
+Tensor output(const Tensor& x, const kernels::DepthwiseConvShape& s) {
+  return Tensor::empty({s.batch, s.out_height(), s.out_width(), s.channels}, x.device());
+}
+Tensor output(const Tensor& x, const kernels::PointwiseConvShape& s) {
+  Shape shape = x.shape();
+  shape.back() = s.out_channels;
+  return Tensor::empty(shape, x.device());
+}
+
 struct FusedConv2d : Function {
   kernels::Conv2dShape s{};
   NormParameters parameters;
@@ -91,15 +125,10 @@ struct FusedConv2d : Function {
 
   Tensor forward(const std::vector<Tensor>& in) override {
     x = in[0];
-    const Tensor& w = in[1];
-    expect_stride(name(), s.stride);
-    expect(name(), "x", x, {any, any, any, any});
-    expect(name(), "weight", w, {any, 3, 3, x.size(3)}, x);
-    s.batch = x.size(0), s.height = x.size(1), s.width = x.size(2), s.in_channels = x.size(3);
-    s.out_channels = w.size(0);
-    const Tensor y = Tensor::empty({s.batch, s.out_height(), s.out_width(), s.out_channels}, x.device());
+    s = conv2d_shape(name(), x, in[1], s.stride);
+    const Tensor y = output(x, s);
     norm = make_norm(name(), parameters, y);
-    run(device(x.device()), &kernels::Conv2d::forward_fused, s, x.data<float>(), w.data<float>(), y.data<float>(),
+    run(device(x.device()), &kernels::Conv2d::forward_fused, s, x.data<float>(), in[1].data<float>(), y.data<float>(),
         norm->kernel_norm());
     z = y.view(y.shape());
     return y;
@@ -123,9 +152,8 @@ struct FusedConv : Function {
   FusedConv(Norm norm_x, const NormParameters& p) : norm_x(std::move(norm_x)), parameters(p) {}
 
   // Once x, w and s are set.
-  Tensor run_forward(const Shape& shape, const engine::Shape& out) {
-    s = shape;
-    const Tensor y = Tensor::empty(out, x.device());
+  Tensor run_forward() {
+    const Tensor y = output(x, s);
     norm_z = make_norm(name(), parameters, y);
     run(device(x.device()), &Row::forward_fused, s, x.data<float>(), norm_x->kernel_norm(), w.data<float>(),
         y.data<float>(), norm_z->kernel_norm());
@@ -141,20 +169,15 @@ struct FusedConv : Function {
 };
 
 struct FusedDepthwiseConv : FusedConv<kernels::DepthwiseConv, kernels::DepthwiseConvShape> {
-  int stride;
-
-  FusedDepthwiseConv(Norm norm_x, int stride, const NormParameters& p)
-      : FusedConv(std::move(norm_x), p), stride(stride) {}
+  FusedDepthwiseConv(Norm norm_x, int stride, const NormParameters& p) : FusedConv(std::move(norm_x), p) {
+    s.stride = stride;
+  }
   const char* name() const override { return "fused_depthwise_conv"; }
 
   Tensor forward(const std::vector<Tensor>& in) override {
     x = in[0], w = in[1];
-    expect_stride(name(), stride);
-    expect(name(), "x", x, {any, any, any, any});
-    expect(name(), "weight", w, {3, 3, x.size(3)}, x);
-    const kernels::DepthwiseConvShape shape = {static_cast<int>(x.size(0)), static_cast<int>(x.size(1)),
-                                               static_cast<int>(x.size(2)), static_cast<int>(x.size(3)), stride};
-    return run_forward(shape, {x.size(0), shape.out_height(), shape.out_width(), x.size(3)});
+    s = depthwise_shape(name(), x, w, s.stride);
+    return run_forward();
   }
 };
 
@@ -164,11 +187,8 @@ struct FusedPointwiseConv : FusedConv<kernels::PointwiseConv, kernels::Pointwise
 
   Tensor forward(const std::vector<Tensor>& in) override {
     x = in[0], w = in[1];
-    const int64_t channels = channels_of(name(), x);
-    expect(name(), "weight", w, {any, channels}, x);
-    engine::Shape out = x.shape();
-    out.back() = w.size(0);
-    return run_forward({x.count() / channels, static_cast<int>(channels), static_cast<int>(w.size(0))}, out);
+    s = pointwise_shape(name(), x, w);
+    return run_forward();
   }
 };
 
@@ -200,6 +220,19 @@ struct FusedGlobalAvgPool : Function {
 
 }  // namespace
 
+namespace {
+
+template <class Row, class Shape>
+Tensor folded(const char* operation, const Shape& s, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const Tensor y = output(x, s);
+  expect(operation, "bias", bias, {y.shape().back()}, x);
+  run(device(x.device()), &Row::forward_folded, s, x.data<float>(), weight.data<float>(), bias.data<float>(),
+      y.data<float>());
+  return y;
+}
+
+}  // namespace
+
 Normed fused_conv2d(const Tensor& x, const Tensor& weight, int stride, const NormParameters& norm) {
   const auto function = std::make_shared<FusedConv2d>(stride, norm);
   const Tensor z = Function::apply(function, {x, weight});
@@ -224,6 +257,21 @@ Tensor fused_global_avg_pool(const Normed& x) {
   const Norm taken = take("fused_global_avg_pool", x);
   return Function::apply(std::make_shared<FusedGlobalAvgPool>(taken),
                          {x.z, taken->parameters.weight, taken->parameters.bias});
+}
+
+Tensor folded_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, int stride) {
+  const char* const name = "folded_conv2d";
+  return folded<kernels::Conv2d>(name, conv2d_shape(name, x, weight, stride), x, weight, bias);
+}
+
+Tensor folded_depthwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias, int stride) {
+  const char* const name = "folded_depthwise_conv";
+  return folded<kernels::DepthwiseConv>(name, depthwise_shape(name, x, weight, stride), x, weight, bias);
+}
+
+Tensor folded_pointwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const char* const name = "folded_pointwise_conv";
+  return folded<kernels::PointwiseConv>(name, pointwise_shape(name, x, weight), x, weight, bias);
 }
 
 }  // namespace engine

@@ -38,4 +38,10 @@ Normed fused_depthwise_conv(const Normed& x, const Tensor& weight, int stride, c
 Normed fused_pointwise_conv(const Normed& x, const Tensor& weight, const NormParameters& norm);
 Tensor fused_global_avg_pool(const Normed& x);
 
+// For inference, the batch norm folded into weight and bias (Cout): min(max(convolution(x) + bias, 0), 6). Without
+// history.
+Tensor folded_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, int stride);
+Tensor folded_depthwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias, int stride);
+Tensor folded_pointwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias);
+
 }  // namespace engine

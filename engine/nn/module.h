@@ -84,6 +84,7 @@ class Sequential : public Module {
   }
   size_t size() const { return layers_.size(); }
   Module& operator[](size_t i) { return *layers_.at(i); }
+  const Module& operator[](size_t i) const { return *layers_.at(i); }
   Tensor forward(const Tensor& x) override;
 
  private:

@@ -8,6 +8,7 @@
 
 #include "catch.h"
 #include "engine/autograd/functions.h"
+#include "engine/device/device.h"
 #include "engine/error.h"
 #include "engine/io/checkpoint.h"
 
@@ -295,6 +296,81 @@ TEST_CASE("in inference an image's logits do not depend on the rest of the batch
   for (size_t k = 0; k < 10; ++k) {
     // Other tiles may add in another order: 1e-5 of the logits' size is far above that, and far below a mix-up.
     CHECK(alone[k] == Approx(together[20 + k]).epsilon(1e-5).margin(1e-5));
+  }
+}
+
+namespace {
+
+// A model that is not new: weights of batch norm and running statistics of all kinds.
+void age(MobileNetV1& model) {
+  uint32_t state = 1;
+  for (const auto& list : {model.parameters(), model.buffers()})
+    for (const auto& n : list) {
+      if (n.tensor.shape().size() > 1) continue;
+      std::vector<float> values = n.tensor.to_host<float>();
+      for (float& v : values) {
+        state = state * 1664525u + 1013904223u;
+        v += static_cast<float>(state >> 8) * 0x1p-24f;  // a variance stays positive
+      }
+      engine::Tensor(n.tensor).write<float>(values);
+    }
+}
+
+float largest(const std::vector<float>& values) {
+  float most = 0;
+  for (const float v : values) most = std::max(most, std::abs(v));
+  return most;
+}
+
+void check_near(const std::vector<float>& a, const std::vector<float>& b, float relative) {
+  REQUIRE(a.size() == b.size());
+  float difference = 0;
+  for (size_t i = 0; i < a.size(); ++i) difference = std::max(difference, std::abs(a[i] - b[i]));
+  CHECK(difference <= relative * largest(b));
+}
+
+}  // namespace
+
+TEST_CASE("the folded network computes what the model does in inference") {
+  const int resolution = GENERATE(32, 96);
+  const double width = GENERATE(0.25, 0.1);
+  const Convolutions convolutions = GENERATE(Convolutions::separable, Convolutions::standard);
+  engine::nn::Init init{.seed = 3};
+  MobileNetV1 model(init, {width, resolution, 7, convolutions});
+  age(model);
+  model.eval();
+  const engine::NoGrad no_grad;
+  const Tensor x = image_batch(2, resolution);
+  // Each of 28 layers rounds by some 1e-7 of its size.
+  check_near(FoldedMobileNetV1(model)(x).to_host<float>(), model(x).to_host<float>(), 1e-4f);
+}
+
+TEST_CASE("fused and plain training passes agree: loss, gradients, running statistics") {
+  const char* const kernels = GENERATE("native", "auto");
+  const int resolution = GENERATE(32, 64);
+  const double width = GENERATE(0.25, 0.1);
+  engine::Device& device = engine::device(DeviceType::cpu);
+  device.policy = kernels::parse_policy(kernels, device.type());
+  std::vector<std::vector<float>> results[2];
+  for (const bool fused : {false, true}) {
+    engine::nn::Init init{.seed = 5};
+    MobileNetV1 model(init, {width, resolution, 10});
+    age(model);
+    model.fused = fused;
+    const Tensor labels = Tensor::from_host<int32_t>({1, 5, 9, 0, 2, 3, 3, 7}, {8}, DeviceType::cpu);
+    const Tensor loss = engine::cross_entropy(model(image_batch(8, resolution)), labels).loss;
+    engine::backward(loss);
+    results[fused].push_back(loss.to_host<float>());
+    for (const auto& n : model.parameters()) results[fused].push_back(n.tensor.grad().to_host<float>());
+    for (const auto& n : model.buffers()) results[fused].push_back(n.tensor.to_host<float>());
+  }
+  device.policy = {};
+  INFO("kernels " << kernels << ", resolution " << resolution << ", width " << width);
+  for (size_t i = 0; i < results[0].size(); ++i) {
+    INFO("tensor " << i);
+    // Rounding, which 27 normalisations in a row make more of; a ReLU6 that it tips over a corner changes a gradient by
+    // about one part in as many as are summed.
+    check_near(results[1][i], results[0][i], 1e-2f);
   }
 }
 
