@@ -3,7 +3,7 @@
 
 The network, its initial distribution, the order's randomness and the augmentation are PyTorch's own words for what
 models/mobilenet_v1.h and kernels/augment/augment.h say; the numbers drawn differ, so runs agree in distribution only.
-Needs torch and numpy, nothing else:
+Needs torch and numpy, nothing else (the network stands in network.py):
 
     benchmarks/peers/cifar10_pytorch.py FOLDER_OF_CIFAR10_BIN --epochs 10 --csv metrics.csv
 """
@@ -16,7 +16,8 @@ import time
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
+
+from network import mobilenet_v1
 
 MEAN = torch.tensor([0.4914, 0.4822, 0.4465]).view(1, 3, 1, 1)
 STD = torch.tensor([0.2470, 0.2435, 0.2616]).view(1, 3, 1, 1)
@@ -27,22 +28,6 @@ def read(paths):
     """Records of one label byte and 3072 bytes of planes -> (N, 3, 32, 32) bytes, (N) labels."""
     records = np.concatenate([np.fromfile(path, np.uint8).reshape(-1, 3073) for path in paths])
     return torch.from_numpy(records[:, 1:].reshape(-1, 3, 32, 32)), torch.from_numpy(records[:, 0].astype(np.int64))
-
-
-class Block(nn.Sequential):
-    def __init__(self, inputs, outputs, stride):
-        super().__init__(
-            nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False), nn.BatchNorm2d(inputs), nn.ReLU6(),
-            nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU6())
-
-
-def mobilenet_v1():
-    blocks = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)] + [(512, 1)] * 5 + [(1024, 2), (1024, 1)]
-    layers, inputs = [nn.Conv2d(3, 32, 3, 1, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU6()], 32
-    for outputs, stride in blocks:
-        layers.append(Block(inputs, outputs, stride))
-        inputs = outputs
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 10))
 
 
 def article(x):
