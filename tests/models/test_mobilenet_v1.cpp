@@ -316,17 +316,15 @@ void age(MobileNetV1& model) {
     }
 }
 
-float largest(const std::vector<float>& values) {
-  float most = 0;
-  for (const float v : values) most = std::max(most, std::abs(v));
-  return most;
-}
-
-void check_near(const std::vector<float>& a, const std::vector<float>& b, float relative) {
+// By the length of the difference.
+void check_near(const std::vector<float>& a, const std::vector<float>& b, double relative) {
   REQUIRE(a.size() == b.size());
-  float difference = 0;
-  for (size_t i = 0; i < a.size(); ++i) difference = std::max(difference, std::abs(a[i] - b[i]));
-  CHECK(difference <= relative * largest(b));
+  double difference = 0, length = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += std::pow(double{a[i]} - b[i], 2);
+    length += std::pow(double{b[i]}, 2);
+  }
+  CHECK(std::sqrt(difference) <= relative * std::sqrt(length));
 }
 
 }  // namespace
@@ -342,7 +340,7 @@ TEST_CASE("the folded network computes what the model does in inference") {
   const engine::NoGrad no_grad;
   const Tensor x = image_batch(2, resolution);
   // Each of 28 layers rounds by some 1e-7 of its size.
-  check_near(FoldedMobileNetV1(model)(x).to_host<float>(), model(x).to_host<float>(), 1e-4f);
+  check_near(FoldedMobileNetV1(model)(x).to_host<float>(), model(x).to_host<float>(), 1e-5);
 }
 
 TEST_CASE("fused and plain training passes agree: loss, gradients, running statistics") {
@@ -357,8 +355,11 @@ TEST_CASE("fused and plain training passes agree: loss, gradients, running stati
     MobileNetV1 model(init, {width, resolution, 10});
     age(model);
     model.fused = fused;
-    const Tensor labels = Tensor::from_host<int32_t>({1, 5, 9, 0, 2, 3, 3, 7}, {8}, DeviceType::cpu);
-    const Tensor loss = engine::cross_entropy(model(image_batch(8, resolution)), labels).loss;
+    std::vector<int32_t> labels(24);
+    for (size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<int32_t>(i * 7 % 10);
+    const Tensor loss = engine::cross_entropy(model(image_batch(24, resolution)),
+                                              Tensor::from_host<int32_t>(labels, {24}, DeviceType::cpu))
+                            .loss;
     engine::backward(loss);
     results[fused].push_back(loss.to_host<float>());
     for (const auto& n : model.parameters()) results[fused].push_back(n.tensor.grad().to_host<float>());
@@ -366,11 +367,12 @@ TEST_CASE("fused and plain training passes agree: loss, gradients, running stati
   }
   device.policy = {};
   INFO("kernels " << kernels << ", resolution " << resolution << ", width " << width);
-  for (size_t i = 0; i < results[0].size(); ++i) {
+  check_near(results[1][0], results[0][0], 1e-5);
+  for (size_t i = 1; i < results[0].size(); ++i) {
     INFO("tensor " << i);
-    // Rounding, which 27 normalisations in a row make more of; a ReLU6 that it tips over a corner changes a gradient by
-    // about one part in as many as are summed.
-    check_near(results[1][i], results[0][i], 1e-2f);
+    // Where a rounding tips an element over a corner of ReLU6, all gradients behind it move: up to 0.03 measured, also
+    // between two ways to run plain. Else they agree to 2e-5. A gradient that is wrong is so by about 1.
+    check_near(results[1][i], results[0][i], 0.1);
   }
 }
 
