@@ -70,7 +70,7 @@ void backward(Context& context, const BatchNormShape& s, const float* x, const f
     add_gradients(chunks.end(i) - chunks.begin(i), 0, C, C, x + chunks.begin(i) * C, dy + chunks.begin(i) * C,
                   saved_mean, partials + i * 2 * C);
   });
-  join_gradients(context, chunks, C, partials, [=](int64_t c, double sum, double product) {
+  join_gradients(context, chunks.count(), C, partials, [=](int64_t c, double sum, double product) {
     dbias[c] = static_cast<float>(sum);
     dweight[c] = static_cast<float>(product * saved_invstd[c]);
   });

@@ -104,13 +104,13 @@ inline void set_zero(double* sums, int64_t count) {
 
 constexpr int64_t channel_piece = 64;  // channels whose chunks a task joins
 
-// finish(c, Σ of the first sums, Σ of the second) for every channel. partials (chunks, 2, C).
+// finish(c, Σ of the first sums, Σ of the second) for every channel. partials (count, 2, C).
 template <class Finish>
-void join_gradients(const Context& context, const Chunks& chunks, int64_t channels, const double* partials,
+void join_gradients(const Context& context, int64_t count, int64_t channels, const double* partials,
                     const Finish& finish) {
   parallel_pieces(context, channels, channel_piece, [=](int64_t begin, int64_t end) {
     double first[channel_piece] = {}, second[channel_piece] = {};
-    for (int64_t chunk = 0; chunk < chunks.count(); ++chunk) {
+    for (int64_t chunk = 0; chunk < count; ++chunk) {
       const double* p = partials + chunk * 2 * channels;
       for (int64_t c = begin; c < end; ++c) first[c - begin] += p[c];
       for (int64_t c = begin; c < end; ++c) second[c - begin] += p[channels + c];

@@ -102,37 +102,47 @@ inline void pack(const Context& context, Order order, int64_t depth, int64_t col
 // How C (rows, columns) is cut into tasks: blocks of rows, of which 96 keep a panel of B in the level 2 cache busy,
 // and, where that makes too few tasks for many processors, groups of panels.
 struct ProductTasks {
-  static constexpr int64_t rows = 96;
-  int64_t row_blocks, column_groups, group;  // group: panels
-  ProductTasks(int64_t all_rows, int64_t columns) : row_blocks(ceil_div(all_rows, rows)) {
+  static constexpr int64_t most_rows = 96;
+  int64_t rows, row_blocks, column_groups, group;  // rows of a block; panels of a group
+  ProductTasks(int64_t all_rows, int64_t columns, int64_t rows = most_rows)
+      : rows(rows), row_blocks(ceil_div(all_rows, rows)) {
     const int64_t groups = smaller(panels(columns), ceil_div(64, row_blocks));
     group = ceil_div(panels(columns), groups);
     column_groups = ceil_div(panels(columns), group);
   }
+  int64_t count() const { return row_blocks * column_groups; }
+  int64_t row(int64_t task) const { return task / column_groups * rows; }  // the first of the task
+  int64_t first_column(int64_t task) const { return task % column_groups * group * tile_columns; }
+  int64_t end_column(int64_t task) const { return first_column(task) + group * tile_columns; }  // or C's last, if less
 };
+
+// The columns [begin, end) of c (rows, ldc) = a (rows, depth) · B, B packed; begin is a panel's first.
+inline void multiply_columns(int64_t rows, int64_t depth, int64_t begin, int64_t end, const float* a,
+                             const float* packed, float* c, int64_t ldc) {
+  for (int64_t first = begin; first < end; first += tile_columns)
+    multiply_panel<Order::rows>(rows, depth, a, depth, packed + first * depth, c + first, ldc,
+                                smaller(tile_columns, end - first), false);
+}
 
 // c (rows, columns) = a (rows, depth) · B, B packed.
 inline void multiply(const Context& context, int64_t rows, int64_t depth, int64_t columns, const float* a,
                      const float* packed, float* c) {
   const ProductTasks tasks(rows, columns);
-  parallel_for(context, tasks.row_blocks * tasks.column_groups, [=](int64_t task) {
-    const int64_t row = task / tasks.column_groups * tasks.rows, count = smaller(tasks.rows, rows - row);
-    const int64_t begin = task % tasks.column_groups * tasks.group;
-    for (int64_t i = begin; i < smaller(begin + tasks.group, panels(columns)); ++i) {
-      const int64_t first = i * tile_columns;
-      multiply_panel<Order::rows>(count, depth, a + row * depth, depth, packed + first * depth,
-                                  c + row * columns + first, columns, smaller(tile_columns, columns - first), false);
-    }
+  parallel_for(context, tasks.count(), [=](int64_t task) {
+    const int64_t row = tasks.row(task);
+    multiply_columns(smaller(tasks.rows, rows - row), depth, tasks.first_column(task),
+                     smaller(columns, tasks.end_column(task)), a + row * depth, packed, c + row * columns, columns);
   });
 }
 
 // C (m, n) = Aᵀ · B with A (depth, m), B (depth, n), where the depth is the largest of the three. It is cut into
 // `splits` parts, whose sums are added in order, as many as keep their partial results small; and the columns of B into
-// groups of panels. A task packs its panels of B 256 rows at a time.
+// groups of panels. A task takes `block` rows of A and B at a time and packs its panels of B.
 struct SplitProduct {
-  static constexpr int64_t block = 256, partial_floats = 1 << 20;
-  int64_t m, n, depth, splits, part, groups, group;  // part: rows of a split, whole blocks; group: panels
-  SplitProduct(int64_t m, int64_t n, int64_t depth) : m(m), n(n), depth(depth) {
+  static constexpr int64_t most_block = 256, partial_floats = 1 << 20;
+  int64_t m, n, depth, block, splits, part, groups, group;  // part: rows of a split, whole blocks; group: panels
+  SplitProduct(int64_t m, int64_t n, int64_t depth, int64_t block = most_block)
+      : m(m), n(n), depth(depth), block(block) {
     const int64_t blocks = ceil_div(depth, block);
     const int64_t wanted = smaller(64, larger(1, partial_floats / (m * n)));
     part = ceil_div(blocks, smaller(blocks, wanted)) * block;
@@ -140,23 +150,27 @@ struct SplitProduct {
     group = ceil_div(panels(n), smaller(panels(n), ceil_div(32, splits)));
     groups = ceil_div(panels(n), group);
   }
-  size_t workspace() const { return splits > 1 ? static_cast<size_t>(splits * m * n) * sizeof(float) : 0; }
+  int64_t partial_size() const { return splits > 1 ? splits * m * n : 0; }  // floats
 };
 
-inline void multiply_transposed(const Context& context, const SplitProduct& p, const float* a, const float* b,
-                                float* c) {
-  float* const partials = p.splits > 1 ? static_cast<float*>(context.workspace) : c;
+// load_a(k, depth, buffer) returns `depth` rows of A from row k on, in place or in the buffer of block · m floats, of
+// which there are `buffer_floats`. load_b(k, depth, first, columns, panel) packs those rows of B.
+template <int64_t buffer_floats, class LoadA, class LoadB>
+void multiply_transposed(const Context& context, const SplitProduct& p, float* partial, const LoadA& load_a,
+                         const LoadB& load_b, float* c) {
+  float* const partials = p.splits > 1 ? partial : c;
   parallel_for(context, p.splits * p.groups, [=](int64_t task) {
     const int64_t split = task / p.groups, begin = task % p.groups * p.group;
     const int64_t end = smaller(p.depth, (split + 1) * p.part);
-    alignas(64) float panel[SplitProduct::block * tile_columns];
+    alignas(64) float panel[SplitProduct::most_block * tile_columns], buffer[buffer_floats];
     for (int64_t k = split * p.part; k < end; k += p.block) {
       const int64_t depth = smaller(p.block, end - k);
+      const float* a = load_a(k, depth, buffer);
       for (int64_t i = begin; i < smaller(begin + p.group, panels(p.n)); ++i) {
         const int64_t first = i * tile_columns, columns = smaller(tile_columns, p.n - first);
-        pack_panel(Order::rows, depth, columns, b + k * p.n + first, p.n, panel);
-        multiply_panel<Order::transposed>(p.m, depth, a + k * p.m, p.m, panel, partials + split * p.m * p.n + first,
-                                          p.n, columns, k > split * p.part);
+        load_b(k, depth, first, columns, panel);
+        multiply_panel<Order::transposed>(p.m, depth, a, p.m, panel, partials + split * p.m * p.n + first, p.n, columns,
+                                          k > split * p.part);
       }
     }
   });

@@ -1,3 +1,4 @@
+#include "kernels/common/simd_levels.h"
 #include "kernels/common/target.h"
 #include "kernels/conv2d/conv2d.h"
 
@@ -16,6 +17,9 @@ std::span<const Conv2d> rows<Conv2d, KERNEL_TARGET::target>() {
       conv2d_stem,
 #ifdef MOBILENET_ONEDNN
       conv2d_onednn,
+#endif
+#ifdef MOBILENET_SIMD
+      simd_row<Conv2d>(),
 #endif
 #ifdef MOBILENET_CUDNN
       conv2d_cudnn,

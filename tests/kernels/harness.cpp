@@ -106,6 +106,8 @@ bool selected(uint64_t seed, const char* row) {
          (only_row == nullptr || std::strcmp(only_row, row) == 0);
 }
 
+bool one_row_selected() { return environment("MOBILENET_TEST_ROW") != nullptr; }
+
 namespace {
 
 // Reports the worst element, not each one.

@@ -123,6 +123,7 @@ void check_close(const std::vector<float>& actual, const std::vector<double>& ex
 
 // Which seeds and rows to run: $MOBILENET_TEST_SEED and $MOBILENET_TEST_ROW, as a failure prints them; else all.
 bool selected(uint64_t seed, const char* row);
+bool one_row_selected();
 
 // Runs body(row, shape, random) for every row that has `pass` and supports the shape, for each awkward shape and
 // `drawn` random ones. body runs the kernel, checks it, and returns its raw outputs, which must not depend on the
@@ -155,7 +156,7 @@ void for_each_case(Pass Row::*pass, const std::vector<Shape>& awkward, int drawn
     }
   }
   set_thread_order(0);
-  CHECK(cases > 0);
+  CHECK((cases > 0 || one_row_selected()));  // a row may lack a pass; some row has it
 }
 
 }  // namespace test

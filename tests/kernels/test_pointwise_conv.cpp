@@ -141,8 +141,10 @@ const test::Convolution<PointwiseConvShape> op = {
     [](const PointwiseConvShape& s) { return s.rows * s.in_channels; },
     [](const PointwiseConvShape& s) { return s.rows * s.out_channels; },
     [](const PointwiseConvShape& s) { return int64_t{s.in_channels} * s.out_channels; }};
+int in_channels(const PointwiseConvShape& s) { return s.in_channels; }
 int out_channels(const PointwiseConvShape& s) { return s.out_channels; }
 double forward_terms(const PointwiseConvShape& s) { return s.in_channels; }
+double data_terms(const PointwiseConvShape& s) { return s.out_channels; }
 
 }  // namespace
 
@@ -150,6 +152,18 @@ TEST_CASE("pointwise_conv forward_folded", "[pointwise_conv]") {
   for (const int offset : {0, 1})
     test::for_each_case(&PointwiseConv::forward_folded, awkward, 8, draw,
                         test::forward_folded_check<PointwiseConv>(op, out_channels, forward_terms, offset));
+}
+
+TEST_CASE("pointwise_conv forward_fused", "[pointwise_conv]") {
+  for (const int offset : {0, 1})
+    test::for_each_case(&PointwiseConv::forward_fused, awkward, 8, draw,
+                        test::forward_fused_check<PointwiseConv>(op, in_channels, out_channels, forward_terms, offset));
+}
+
+TEST_CASE("pointwise_conv backward_fused", "[pointwise_conv]") {
+  for (const int offset : {0, 1})
+    test::for_each_case(&PointwiseConv::backward_fused, awkward, 8, draw,
+                        test::backward_fused_check<PointwiseConv>(op, in_channels, out_channels, data_terms, offset));
 }
 
 // L = Σ dy · y(x, w) has the gradients dx and dw: along a random direction v, (L(x + hv) - L(x - hv)) / 2h = dx · v.

@@ -1,0 +1,115 @@
+// What the fused passes of the rows `simd` share (common/fused_norm.h): prologues and epilogues as loops over rows that
+// lie in the cache, because a product is about to read them or has just written them; and what a pass leaves of a norm
+// when all its tasks are done.
+#pragma once
+
+#include "kernels/common/fused_norm.h"
+#include "kernels/common/simd_columns.h"
+
+namespace kernels::cpu::SIMD_LEVEL {
+
+constexpr const char* one_value = "fused batch norm needs at least 2 values per channel, and there is 1";
+
+// A norm's factors of the channels from c on, one vector or one of each.
+template <class V>
+struct Factors {
+  typename V::Value mean, scale, bias;
+  Factors(V, const FusedNorm& norm, int64_t c) {
+    V::load(mean, norm.mean + c);
+    V::load(scale, norm.scale + c);
+    V::load(bias, norm.bias + c);
+  }
+  // z becomes ReLU6(u); NaN stays.
+  void activate(typename V::Value& z) const {
+    const typename V::Value zero = {}, six = zero + 6;
+    z = scale * (z - mean) + bias;
+    z = z < zero ? zero : z;
+    z = z > six ? six : z;
+  }
+  // dy becomes du.
+  void mask(const typename V::Value& z, typename V::Value& dy) const {
+    const typename V::Value zero = {}, six = zero + 6, u = scale * (z - mean) + bias;
+    dy = u > zero ? dy : zero;
+    dy = u < six ? dy : zero;
+  }
+};
+
+template <class V>
+struct GradientFactors {
+  typename V::Value mean, scale, slope, constant;
+  GradientFactors(V, const FusedNorm& norm, int64_t c) {
+    V::load(mean, norm.mean + c);
+    V::load(scale, norm.scale + c);
+    V::load(slope, norm.slope + c);
+    V::load(constant, norm.constant + c);
+  }
+  // du becomes dz.
+  void pass(const typename V::Value& z, typename V::Value& du) const {
+    du = scale * du + (slope * (z - mean) + constant);
+  }
+};
+
+// to (rows, stride …) = a(z), `rows` rows of z (·, C) and the channels [begin, end); channel `begin` goes to to[0].
+inline void activate_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t end, int64_t C, const float* z,
+                          int64_t stride, float* to) {
+  for (int64_t m = 0; m < rows; ++m)
+    each(begin, end, [=, &norm](auto v, int64_t c) {
+      typename decltype(v)::Value a;
+      v.load(a, z + m * C + c);
+      Factors(v, norm, c).activate(a);
+      v.store(to + m * stride + c - begin, a);
+    });
+}
+
+// The same with dz from z and du.
+inline void gradient_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t end, int64_t C, const float* z,
+                          const float* du, int64_t stride, float* to) {
+  for (int64_t m = 0; m < rows; ++m)
+    each(begin, end, [=, &norm](auto v, int64_t c) {
+      typename decltype(v)::Value a, g;
+      v.load(a, z + m * C + c);
+      v.load(g, du + m * C + c);
+      GradientFactors(v, norm, c).pass(a, g);
+      v.store(to + m * stride + c - begin, g);
+    });
+}
+
+// du (·, C) = dy masked, and sums (2, C) += what the norm's gradients need. dy: channel `begin` at dy[0], rows `stride`
+// apart; it may be du's own memory.
+inline void mask_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t end, int64_t C, const float* z,
+                      int64_t stride, const float* dy, float* du, double* sums) {
+  for (int64_t m = 0; m < rows; ++m)
+    each(begin, end, [=, &norm](auto v, int64_t c) {
+      typename decltype(v)::Value a, g;
+      v.load(a, z + m * C + c);
+      v.load(g, dy + m * stride + c - begin);
+      Factors(v, norm, c).mask(a, g);
+      v.store(du + m * C + c, g);
+    });
+  add_gradients(rows, begin, end, C, z, du, norm.mean, sums);
+}
+
+// partials (chunks, 2, C): the chunks' sums of add_statistics over z.
+inline void finish_statistics(const Context& context, const Chunks& chunks, int64_t C, const float* z,
+                              const double* partials, const FusedNorm& norm) {
+  const NormStatistics statistics = {chunks.rows, norm.eps,          norm.momentum,   norm.mean,
+                                     norm.invstd, norm.running_mean, norm.running_var};
+  join_statistics(context, chunks, C, z, partials, [=](int64_t c, double mean, double variance) {
+    statistics.set(c, mean, variance);
+    norm.scale[c] = norm.weight[c] * norm.invstd[c];
+  });
+}
+
+// partials (count, 2, C): `count` tasks' sums of mask_rows, over all `rows` rows.
+inline void finish_gradients(const Context& context, int64_t rows, int64_t count, int64_t C, const double* partials,
+                             const FusedNorm& norm) {
+  const float minus_one_over_rows = -1.0f / static_cast<float>(rows);
+  join_gradients(context, count, C, partials, [=](int64_t c, double sum, double product) {
+    norm.dbias[c] = static_cast<float>(sum);
+    norm.dweight[c] = static_cast<float>(product * norm.invstd[c]);
+    norm.slope[c] = minus_one_over_rows * norm.scale[c] * norm.invstd[c] * norm.dweight[c];
+    norm.constant[c] = minus_one_over_rows * norm.scale[c] * norm.dbias[c];
+  });
+}
+
+}  // namespace kernels::cpu::SIMD_LEVEL

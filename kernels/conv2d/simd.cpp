@@ -1,0 +1,120 @@
+// For few input channels: the matrix product on vectors (common/simd_product.h), of z's pixels and their 9 · Cin
+// neighbours, which are gathered where a task is about to read them. The passes that training a network's first layer
+// takes.
+#include "kernels/common/simd_norm.h"
+#include "kernels/common/simd_product.h"
+#include "kernels/conv2d/conv2d.h"
+
+namespace kernels::cpu::SIMD_LEVEL {
+namespace {
+
+constexpr int64_t operand_floats = 1 << 15;  // of a task's own copies: as the level 1 cache
+
+int64_t depth_of(const Conv2dShape& s) { return 9 * static_cast<int64_t>(s.in_channels); }
+
+struct Plan {
+  int64_t pixels;
+  ProductTasks forward;
+  SplitProduct weight;       // of (O, 9·Cin)
+  int64_t packed, partials;  // floats, doubles
+  explicit Plan(const Conv2dShape& s)
+      : pixels(static_cast<int64_t>(s.batch) * s.out_height() * s.out_width()),
+        forward(pixels, s.out_channels),
+        weight(s.out_channels, depth_of(s), pixels,
+               larger(1, smaller(SplitProduct::most_block, operand_floats / s.out_channels))) {
+    packed = packed_size(depth_of(s), s.out_channels);
+    partials = 2 * forward.row_blocks * s.out_channels;
+  }
+  size_t bytes() const {
+    return 8 * static_cast<size_t>(partials) + 4 * static_cast<size_t>(larger(packed, weight.partial_size()));
+  }
+  double* partials_of(const Context& context) const { return static_cast<double*>(context.workspace); }
+  float* packed_of(const Context& context) const { return reinterpret_cast<float*>(partials_of(context) + partials); }
+};
+
+bool supports(const Conv2dShape& s) {
+  return depth_of(s) * ProductTasks::most_rows <= operand_floats && s.out_channels <= operand_floats;
+}
+
+// to (rows, stride): of the pixels of z from `row` on, element [first, first + count) of the 9 · Cin neighbours in x.
+void gather(const Conv2dShape& s, const float* x, int64_t row, int64_t rows, int64_t first, int64_t count,
+            int64_t stride, float* to) {
+  const int64_t P = s.out_height(), Q = s.out_width(), I = s.in_channels, three = 3 * I;
+  int64_t q = row % Q, p = row / Q % P, n = row / (Q * P);
+  for (int64_t m = 0; m < rows; ++m, to += stride) {
+    const int64_t left = (q * s.stride - 1) * I;  // of the first neighbour in its line
+    for (int64_t r = 0; r < 3; ++r) {
+      const int64_t i = p * s.stride + r - 1;
+      const int64_t begin = larger(first, r * three), end = smaller(first + count, (r + 1) * three);
+      const bool outside = i < 0 || i >= s.height;
+      const float* line = x + (n * s.height + i) * s.width * I;
+      for (int64_t k = begin; k < end; ++k) {
+        const int64_t j = left + k - r * three;
+        to[k - first] = outside || j < 0 || j >= s.width * I ? 0 : line[j];
+      }
+    }
+    if (++q == Q) q = 0, ++p;
+    if (p == P) p = 0, ++n;
+  }
+}
+
+void forward_fused(Context& context, const Conv2dShape& s, const float* x, const float* w, float* z,
+                   const FusedNorm& norm_z) {
+  const Plan plan(s);
+  const int64_t K = depth_of(s), O = s.out_channels, M = plan.pixels;
+  if (M < 2) fail(one_value);
+  double* const partials = plan.partials_of(context);
+  float* const packed = plan.packed_of(context);
+  const ProductTasks tasks = plan.forward;
+  pack(context, Order::transposed, K, O, w, K, packed);
+  parallel_for(context, tasks.count(), [=](int64_t task) {
+    alignas(64) float a[operand_floats];
+    const int64_t row = tasks.row(task), rows = smaller(tasks.rows, M - row);
+    const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
+    gather(s, x, row, rows, 0, K, K, a);
+    multiply_columns(rows, K, begin, end, a, packed, z + row * O, O);
+    double* const sums = partials + task / tasks.column_groups * 2 * O;
+    set_zero(sums + begin, end - begin);
+    set_zero(sums + O + begin, end - begin);
+    add_statistics(rows, begin, end, O, z + row * O, z + row * O, sums);
+  });
+  finish_statistics(context, {M, tasks.rows}, O, z, partials, norm_z);
+}
+
+void backward_weight_fused(Context& context, const Conv2dShape& s, const float* x, const float* z,
+                           const FusedNorm& norm_z, const float* du_z, float* dw) {
+  const Plan plan(s);
+  const int64_t O = s.out_channels;
+  multiply_transposed<operand_floats>(
+      context, plan.weight, plan.packed_of(context),
+      [=](int64_t k, int64_t depth, float* a) {
+        gradient_rows(norm_z, depth, 0, O, O, z + k * O, du_z + k * O, O, a);
+        return static_cast<const float*>(a);
+      },
+      [=](int64_t k, int64_t depth, int64_t first, int64_t columns, float* panel) {
+        for (int64_t i = 0; columns < tile_columns && i < depth * tile_columns; ++i) panel[i] = 0;
+        gather(s, x, k, depth, first, columns, tile_columns, panel);
+      },
+      dw);
+}
+
+}  // namespace
+
+template <>
+const Conv2d& simd_row<Conv2d>() {
+  static constexpr Conv2d row = {
+      .name = "simd",
+      .idea = "the neighbours gathered block by block, then a product on vectors; fused passes",
+      .provider = Provider::vendor,
+      .supports = supports,
+      .workspace = [](const Conv2dShape& s) { return Plan(s).bytes(); },
+      .forward = nullptr,
+      .backward_data = nullptr,
+      .backward_weight = nullptr,
+      .forward_fused = forward_fused,
+      .backward_weight_fused = backward_weight_fused,
+  };
+  return row;
+}
+
+}  // namespace kernels::cpu::SIMD_LEVEL
