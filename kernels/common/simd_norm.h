@@ -61,6 +61,21 @@ inline void activate_rows(const FusedNorm& norm, int64_t rows, int64_t begin, in
     });
 }
 
+// y (rows, C) becomes ReLU6(y + bias) in the channels [begin, end); NaN stays.
+inline void fold_rows(const float* bias, int64_t rows, int64_t begin, int64_t end, int64_t C, float* y) {
+  for (int64_t m = 0; m < rows; ++m)
+    each(begin, end, [=](auto v, int64_t c) {
+      typename decltype(v)::Value a, b;
+      const typename decltype(v)::Value zero = {}, six = zero + 6;
+      v.load(a, y + m * C + c);
+      v.load(b, bias + c);
+      a += b;
+      a = a < zero ? zero : a;
+      a = a > six ? six : a;
+      v.store(y + m * C + c, a);
+    });
+}
+
 // The same with dz from z and du.
 inline void gradient_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t end, int64_t C, const float* z,
                           const float* du, int64_t stride, float* to) {

@@ -58,6 +58,23 @@ void gather(const Conv2dShape& s, const float* x, int64_t row, int64_t rows, int
   }
 }
 
+void forward_folded(Context& context, const Conv2dShape& s, const float* x, const float* w, const float* bias,
+                    float* y) {
+  const Plan plan(s);
+  const int64_t K = depth_of(s), O = s.out_channels;
+  float* const packed = plan.packed_of(context);
+  const ProductTasks tasks = plan.forward;
+  pack(context, Order::transposed, K, O, w, K, packed);
+  parallel_for(context, tasks.count(), [=](int64_t task) {
+    alignas(64) float a[operand_floats];
+    const int64_t row = tasks.row(task), rows = smaller(tasks.rows, plan.pixels - row);
+    const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
+    gather(s, x, row, rows, 0, K, K, a);
+    multiply_columns(rows, K, begin, end, a, packed, y + row * O, O);
+    fold_rows(bias, rows, begin, end, O, y + row * O);
+  });
+}
+
 void forward_fused(Context& context, const Conv2dShape& s, const float* x, const float* w, float* z,
                    const FusedNorm& norm_z) {
   const Plan plan(s);
@@ -113,6 +130,7 @@ const Conv2d& simd_row<Conv2d>() {
       .backward_weight = nullptr,
       .forward_fused = forward_fused,
       .backward_weight_fused = backward_weight_fused,
+      .forward_folded = forward_folded,
   };
   return row;
 }

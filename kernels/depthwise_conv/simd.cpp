@@ -22,6 +22,24 @@ void forward(Context& context, const DepthwiseConvShape& s, const float* x, cons
   });
 }
 
+void forward_folded(Context& context, const DepthwiseConvShape& s, const float* x, const float* w, const float* bias,
+                    float* y) {
+  const LinePlan p(s);
+  parallel_for(context, p.tasks, [=](int64_t task) {
+    const int64_t line = static_cast<int64_t>(s.width) * s.channels, Q = s.out_width();
+    depthwise_forward_task(
+        p, task, w,
+        [=](int64_t n, int64_t i, const LineBlock& block, float* to) {
+          copy_to_line(x + (n * s.height + i) * line, s.channels, s.width, block, block.pixel, to);
+        },
+        [=](int64_t row, const LineBlock& block, const float* from) {
+          float* const to = y + row * Q * s.channels;
+          copy_from_line(from, s.channels, Q, block, to);
+          fold_rows(bias, Q, block.first, block.first + block.count, s.channels, to);
+        });
+  });
+}
+
 template <bool data, bool weight>
 void backward(Context& context, const DepthwiseConvShape& s, const float* x, const float* dy, const float* w, float* dx,
               float* parts) {
@@ -123,6 +141,7 @@ const DepthwiseConv& simd_row<DepthwiseConv>() {
           },
       .forward_fused = forward_fused,
       .backward_fused = backward_fused,
+      .forward_folded = forward_folded,
   };
   return row;
 }

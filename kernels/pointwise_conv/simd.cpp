@@ -62,6 +62,20 @@ void backward_weight(Context& context, const PointwiseConvShape& s, const float*
       dw);
 }
 
+void forward_folded(Context& context, const PointwiseConvShape& s, const float* x, const float* w, const float* bias,
+                    float* y) {
+  const int64_t C = s.in_channels, O = s.out_channels;
+  auto* packed = static_cast<float*>(context.workspace);
+  const ProductTasks tasks(s.rows, O);
+  pack(context, Order::transposed, C, O, w, C, packed);
+  parallel_for(context, tasks.count(), [=](int64_t task) {
+    const int64_t row = tasks.row(task), rows = smaller(tasks.rows, s.rows - row);
+    const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
+    multiply_columns(rows, C, begin, end, x + row * C, packed, y + row * O, O);
+    fold_rows(bias, rows, begin, end, O, y + row * O);
+  });
+}
+
 void forward_fused(Context& context, const PointwiseConvShape& s, const float* x, const FusedNorm& norm_x,
                    const float* w, float* z, const FusedNorm& norm_z) {
   if (s.rows < 2) fail(one_value);
@@ -137,6 +151,7 @@ const PointwiseConv& simd_row<PointwiseConv>() {
       .backward_weight = backward_weight,
       .forward_fused = forward_fused,
       .backward_fused = backward_fused,
+      .forward_folded = forward_folded,
   };
   return row;
 }
