@@ -1,6 +1,5 @@
 // For few input channels: the matrix product on vectors (common/simd_product.h), of z's pixels and their 9 · Cin
-// neighbours, which are gathered where a task is about to read them. The passes that training a network's first layer
-// takes.
+// neighbours, which are gathered where a task is about to read them. The passes that a network's first layer takes.
 #include "kernels/common/simd_norm.h"
 #include "kernels/common/simd_product.h"
 #include "kernels/conv2d/conv2d.h"
@@ -58,8 +57,9 @@ void gather(const Conv2dShape& s, const float* x, int64_t row, int64_t rows, int
   }
 }
 
-void forward_folded(Context& context, const Conv2dShape& s, const float* x, const float* w, const float* bias,
-                    float* y) {
+// y = x * w; then finish(rows, begin, end, y) on the rows and channels that a task has just written.
+template <class Finish>
+void convolve(Context& context, const Conv2dShape& s, const float* x, const float* w, float* y, Finish finish) {
   const Plan plan(s);
   const int64_t K = depth_of(s), O = s.out_channels;
   float* const packed = plan.packed_of(context);
@@ -71,8 +71,19 @@ void forward_folded(Context& context, const Conv2dShape& s, const float* x, cons
     const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
     gather(s, x, row, rows, 0, K, K, a);
     multiply_columns(rows, K, begin, end, a, packed, y + row * O, O);
-    fold_rows(bias, rows, begin, end, O, y + row * O);
+    finish(rows, begin, end, y + row * O);
   });
+}
+
+void forward(Context& context, const Conv2dShape& s, const float* x, const float* w, float* y) {
+  convolve(context, s, x, w, y, [](int64_t, int64_t, int64_t, float*) {});
+}
+
+void forward_folded(Context& context, const Conv2dShape& s, const float* x, const float* w, const float* bias,
+                    float* y) {
+  const int64_t O = s.out_channels;
+  convolve(context, s, x, w, y,
+           [=](int64_t rows, int64_t begin, int64_t end, float* to) { fold_rows(bias, rows, begin, end, O, to); });
 }
 
 void forward_fused(Context& context, const Conv2dShape& s, const float* x, const float* w, float* z,
@@ -125,7 +136,7 @@ const Conv2d& simd_row<Conv2d>() {
       .provider = Provider::vendor,
       .supports = supports,
       .workspace = [](const Conv2dShape& s) { return Plan(s).bytes(); },
-      .forward = nullptr,
+      .forward = forward,
       .backward_data = nullptr,
       .backward_weight = nullptr,
       .forward_fused = forward_fused,
