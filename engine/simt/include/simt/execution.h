@@ -166,6 +166,20 @@ SIMT_INLINE int __reduce_max_sync(unsigned mask, int value) {
   return detail::shuffle(detail::signed_max_operation, mask, value, 0);
 }
 
+// A warp operation of a kernel's own, such as the CPU's body of a PTX instruction: all 32 lanes come with an argument
+// each, and the last to arrive runs operation.complete, which finds them with warp_argument(lanes[0 … 31]) and may
+// write to them. Two operations are the same if they are one object.
+using WarpLane = detail::Lane;
+using WarpOperation = detail::WarpOperation;
+template <class Argument>
+SIMT_INLINE void warp_operation(const WarpOperation& operation, Argument& argument) {
+  detail::warp_collective(operation, 0xffffffffu, reinterpret_cast<std::uintptr_t>(&argument));
+}
+template <class Argument>
+Argument& warp_argument(const WarpLane& lane) {
+  return *reinterpret_cast<Argument*>(static_cast<std::uintptr_t>(lane.value));
+}
+
 #undef SIMT_INLINE
 
 // Ends the launch with cudaErrorLaunchFailure.
