@@ -21,7 +21,7 @@ HOST_DEVICE inline float to_float(Bf16 x) {
 }
 HOST_DEVICE inline float to_float(float x) { return x; }
 
-// To the nearest, ties to even: an error of at most 2⁻⁹ of the value. Beyond the largest comes infinity; NaN stays NaN.
+// To the nearest, ties to even: an error of at most 2⁻⁸ of the value. Beyond the largest comes infinity; NaN stays NaN.
 HOST_DEVICE inline Bf16 to_bf16(float x) {
   uint32_t bits;
   std::memcpy(&bits, &x, sizeof bits);

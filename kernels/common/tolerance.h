@@ -16,10 +16,10 @@ struct Rounding {
 };
 
 // Of a sum of products that a tensor core computes. tf32 has 11 bits of mantissa, bf16 has 8: each of the rounded
-// factors is off by at most half of its last place, 2⁻¹¹ or 2⁻⁹ of itself. And where a processor rounds, a tensor core
+// factors is off by at most half of its last place, 2⁻¹¹ or 2⁻⁸ of itself. And where a processor rounds, a tensor core
 // may cut off: a last place of the sum, 2⁻²³, every 8 terms.
 inline Rounding tensor_core_rounding(Precision precision, int rounded_factors, double terms) {
-  const double factor = precision == Precision::tf32 ? 0x1p-11 : 0x1p-9;
+  const double factor = precision == Precision::tf32 ? 0x1p-11 : 0x1p-8;
   if (precision == Precision::fp32) return {};
   return {rounded_factors * factor, std::ceil(terms / 8) * 0x1p-23, 0};
 }

@@ -55,7 +55,7 @@ auto check(Pass PointwiseConvOf<T>::*pass, Reference reference, int64_t (*sizes)
     // What is bfloat16 in memory is rounded no more on its way into a product.
     test::Rounding besides =
         test::tensor_core_rounding(row.precision, !std::is_same_v<T, Bf16> + !std::is_same_v<B, Bf16>, terms);
-    if (std::is_same_v<Result, Bf16>) besides.result = 0x1p-8;  // 2⁻⁹, and as much for a sum that was off by more
+    if (std::is_same_v<Result, Bf16>) besides.result = 0x1p-8;  // half a last place of 8 bits
     const auto result = floats(device_result.read());
     test::check_sum(result, expected, magnitude, terms, besides);
     return test::Outputs{result};

@@ -1,0 +1,1 @@
+#include "kernels/mma_kernels.cu"  // against engine/simt
