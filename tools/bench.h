@@ -32,4 +32,7 @@ struct JsonOption {
 void add_json_option(CLI::App&, JsonOption&);
 void write_json(const JsonOption&, const nlohmann::json&);  // where the option was given
 
+// The object that `bench kernels --json` prints, as a page of its own: rooflines and ladders.
+std::string kernels_page(const nlohmann::json&);
+
 }  // namespace tools::bench

@@ -11,6 +11,7 @@
 #include <random>
 
 #include "build_info.h"
+#include "engine/io/file.h"
 #include "tools/bench.h"
 #include "tools/bench_shapes.h"
 #include "tools/bench_timing.h"
@@ -24,7 +25,7 @@ using nlohmann::json;
 
 struct Options {
   std::vector<std::string> operations, passes, rows = {"all"};  // empty: all
-  std::string shapes = "mobilenet_v1", device = "auto", clock = "device";
+  std::string shapes = "mobilenet_v1", device = "auto", clock = "device", html;
   int batch = 0, repeat = 10, threads = 0;
   JsonOption json;
 };
@@ -450,6 +451,7 @@ int run(const Options& o) {
             {"wrong", wrong}};
   for (const Result& r : results) j["results"].push_back(to_json(r, roofline));
   for (const Rung& r : rungs) j["ladder"].push_back(to_json(r));
+  if (!o.html.empty()) engine::io::write_file(o.html, kernels_page(j));
   write_json(o.json, j);
   if (wrong == 0) return 0;
   for (const Result& r : results)
@@ -484,6 +486,7 @@ Command add_kernels(CLI::App& bench) {
       ->check(whole_number(0, 100'000))
       ->capture_default_str();
   add_clock_option(*app, o->clock);
+  app->add_option("--html", o->html, "write a page with a roofline plot and the ladders as bars");
   add_json_option(*app, o->json);
   return {app, [o] { return run(*o); }};
 }

@@ -40,7 +40,7 @@ svg.sample { width: 30px; height: 10px; margin-right: .4em; vertical-align: midd
 .plot { position: relative; } .plot svg { display: block; width: 100%; height: auto; touch-action: pan-y; }
 .plot svg:focus-visible { outline: 2px solid var(--c0); outline-offset: 2px; border-radius: 4px; } .plot svg:focus { outline-offset: 2px; }
 svg text { font-size: 11px; font-family: inherit; fill: var(--faint); font-variant-numeric: tabular-nums; }
-@media (max-width: 480px) { .plot svg.curves text { font-size: 14px; } body { margin-top: 1.2rem; } h1 { font-size: 1.4rem; } }
+@media (max-width: 480px) { .plot svg.curves text, .plot svg.roofline text { font-size: 14px; } body { margin-top: 1.2rem; } h1 { font-size: 1.4rem; } }
 .grid { stroke: var(--line); } .axis { stroke: var(--faint); fill: none; } .best { stroke: var(--faint); stroke-dasharray: 1 4; stroke-linecap: round; }
 .curve { fill: none; stroke-width: 2.2; stroke-linejoin: round; stroke-linecap: round; stroke: var(--c); }
 .points, .dot { fill: var(--c); } .dot { stroke: var(--back); stroke-width: 2; } .cursor { stroke: var(--faint); } .dot, .cursor { visibility: hidden; }
@@ -77,6 +77,10 @@ table.confusion { border-collapse: separate; border-spacing: 2px; font-size: .87
 .examples figure div { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; font-variant-numeric: tabular-nums; } .examples b { font-weight: 650; } .examples .wrong img { border: 3px dashed rgb(var(--wrong)); }
 .sign { display: inline-block; font-weight: 700; color: rgb(var(--right)); width: 1.1em; } .wrong .sign { color: rgb(var(--wrong)); }
 .filters { display: grid; grid-template-columns: repeat(auto-fill, minmax(52px, 1fr)); gap: 8px; } .filters svg { display: block; width: 100%; border-radius: 4px; }
+.charts.top figure { justify-content: flex-start; } .roof { fill: none; stroke: var(--text); stroke-width: 1.6; } .spot { fill: var(--c); stroke: var(--back); stroke-width: .6; }
+.ladder > div { break-inside: avoid; display: grid; grid-template-columns: 7.6rem 1fr 8.4rem; gap: 0 .7rem; align-items: center; font-size: .92rem; margin-bottom: .45rem; }
+.ladder span { min-width: 0; overflow-wrap: anywhere; } .ladder svg.sample { width: 10px; } .ladder small { display: block; color: var(--faint); } .ladder > div > span:last-of-type { text-align: right; font-variant-numeric: tabular-nums; line-height: 1.25; }
+.ladder .meter i { background: var(--c); } .ladder p { grid-column: 1 / -1; margin: 0; }
 footer { margin-top: 3rem; color: var(--faint); font-size: .85rem; border-top: 1px solid var(--line); padding-top: .7rem; }
 )css";
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Opens the pages of `mobilenet report` in a headless Chromium and looks for what only a browser can tell: errors on the
-console, requests to a network, missing charts, pages wider than the screen, values that do not show.
+"""Opens the pages of `mobilenet report` and of `mobilenet bench kernels` in a headless Chromium and looks for what only a
+browser can tell: errors on the console, requests to a network, missing charts, pages wider than the screen, values that do
+not show.
 
 usage: check_pages.py MOBILENET [--keep FOLDER]     (--keep: leaves the pages and a screenshot of each there)
 
@@ -185,8 +186,45 @@ def check(what, ok, details=""):
         print(f"FAILED: {what} {details}", file=sys.stderr)
 
 
-def check_page(browser, path, expected, keep):
-    """`expected`: how many of which there must be, by CSS selector."""
+def look_at_report(browser, name):
+    """What the pages of `mobilenet report` show, and how they answer."""
+    check(name, browser.value("[...document.images].every(i => i.complete && i.naturalWidth == 32)"), "has a broken image")
+    check(name, browser.value("[...document.querySelectorAll('svg.curves path.curve')].some(p => p.getTotalLength() > 50)"),
+          "has no curve")
+    # Values: under the pointer, then with the arrow keys.
+    browser.value("document.querySelector('[data-chart]').scrollIntoView()")
+    box = browser.value("(r => ({x: r.x, y: r.y, w: r.width, h: r.height}))(document.querySelector('[data-chart] svg').getBoundingClientRect())")
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=box["x"] + box["w"] * 0.6, y=box["y"] + box["h"] / 2)
+    tip = "(t => getComputedStyle(t).visibility == 'visible' ? t.textContent : '')(document.querySelector('[data-chart] .tip'))"
+    check(name, browser.value(tip).startswith("epoch "), f"shows no values: {browser.value(tip)!r}")
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+    check(name, browser.value(tip) == "", "keeps the values when the pointer has left")
+    browser.value("document.querySelector('[data-chart] svg').focus()")
+    for key in ["Home", "ArrowRight"]:
+        browser.call("Input.dispatchKeyEvent", type="keyDown", key=key)
+    check(name, browser.value(tip).startswith("epoch 2\n"), f"does not follow the arrow keys: {browser.value(tip)!r}")
+    browser.value("document.activeElement.blur()")
+    if browser.value("document.querySelector('[data-confusion]') !== null"):
+        browser.value("document.querySelector('[data-confusion] svg').focus()")
+        browser.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowDown")
+        text = browser.value("document.querySelector('[data-confusion] .tip').textContent")
+        check(name, text.startswith("true: "), f"shows no numbers of the confusion matrix: {text!r}")
+        browser.value("document.activeElement.blur()")
+
+
+def look_at_bench(browser, name):
+    """What the page of `mobilenet bench kernels` shows."""
+    check(name, browser.value("[...document.querySelectorAll('.roof')].every(p => p.getTotalLength() > 50)"), "has no roof")
+    inside = """[...document.querySelectorAll('svg.roofline')].every(svg => [...svg.querySelectorAll('.spot')].every(spot => {
+        const box = spot.getBoundingClientRect(), all = svg.getBoundingClientRect();
+        return box.width > 2 && box.left >= all.left && box.right <= all.right && box.top >= all.top && box.bottom <= all.bottom; }))"""
+    check(name, browser.value(inside), "has dots outside of the drawing")
+    check(name, browser.value("[...document.querySelectorAll('.meter i')].every(i => i.getBoundingClientRect().width > 0)"), "has a bar without length")
+    check(name, browser.value("[...document.querySelectorAll('.spot title')].every(t => t.textContent.includes('GB/s'))"), "has dots without words")
+
+
+def check_page(browser, path, expected, keep, look=lambda browser, name: None):
+    """`expected`: how many of which there must be, by CSS selector. `look`: more to check."""
     for width, dark in itertools.product([1280, 375], [False, True]):
         name = f"{path.parent.name}-{path.stem} {width} {'dark' if dark else 'light'}"
         browser.open(path, width, dark)
@@ -194,30 +232,9 @@ def check_page(browser, path, expected, keep):
             found = browser.value(f"document.querySelectorAll({json.dumps(selector)}).length")
             check(name, found == count, f"{selector}: {found}, expected {count}")
         check(name, browser.value("document.scrollingElement.scrollWidth") <= width, "is wider than the screen")
-        check(name, browser.value("[...document.images].every(i => i.complete && i.naturalWidth == 32)"), "has a broken image")
-        check(name, browser.value("[...document.querySelectorAll('svg.curves path.curve')].some(p => p.getTotalLength() > 50)"),
-              "has no curve")
         back = browser.value("getComputedStyle(document.body).backgroundColor")
         check(name, (sum(map(int, back[4:-1].split(","))) < 200) == dark, f"has the background {back}")
-        # Values: under the pointer, then with the arrow keys.
-        browser.value("document.querySelector('[data-chart]').scrollIntoView()")
-        box = browser.value("(r => ({x: r.x, y: r.y, w: r.width, h: r.height}))(document.querySelector('[data-chart] svg').getBoundingClientRect())")
-        browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=box["x"] + box["w"] * 0.6, y=box["y"] + box["h"] / 2)
-        tip = "(t => getComputedStyle(t).visibility == 'visible' ? t.textContent : '')(document.querySelector('[data-chart] .tip'))"
-        check(name, browser.value(tip).startswith("epoch "), f"shows no values: {browser.value(tip)!r}")
-        browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
-        check(name, browser.value(tip) == "", "keeps the values when the pointer has left")
-        browser.value("document.querySelector('[data-chart] svg').focus()")
-        for key in ["Home", "ArrowRight"]:
-            browser.call("Input.dispatchKeyEvent", type="keyDown", key=key)
-        check(name, browser.value(tip).startswith("epoch 2\n"), f"does not follow the arrow keys: {browser.value(tip)!r}")
-        browser.value("document.activeElement.blur()")
-        if browser.value("document.querySelector('[data-confusion]') !== null"):
-            browser.value("document.querySelector('[data-confusion] svg').focus()")
-            browser.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowDown")
-            text = browser.value("document.querySelector('[data-confusion] .tip').textContent")
-            check(name, text.startswith("true: "), f"shows no numbers of the confusion matrix: {text!r}")
-            browser.value("document.activeElement.blur()")
+        look(browser, name)
         if keep:
             browser.value("scrollTo(0, 0)")
             browser.screenshot(keep / (name.replace(" ", "-") + ".png"))
@@ -257,15 +274,24 @@ def main():
             subprocess.run([options.mobilenet, "report", folder / name], check=True, stderr=subprocess.DEVNULL)
         subprocess.run([options.mobilenet, "report", *[folder / name for name in names[:3]], "--out", folder / "comparison.html"],
                        check=True, stderr=subprocess.DEVNULL)
+        (folder / "shapes <b>.txt").write_text("add batch=1 height=2 width=3 channels=8 # <script>alert(1)</script>\n"
+                                               "add batch=2 height=2 width=3 channels=8\n"
+                                               "global_avg_pool batch=1 height=2 width=3 channels=8\n"
+                                               "global_avg_pool batch=2 height=2 width=3 channels=8\n")
+        bench = subprocess.run([options.mobilenet, "bench", "kernels", "--shapes", folder / "shapes <b>.txt", "--pass", "forward", "--device", "cpu",
+                                "--repeat", "2", "--json", "--html", folder / "bench.html"], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        rows = len({r["row"] for r in json.loads(bench.stdout)["ladder"]})  # both have the same
         browser = Browser(program, folder / "profile")
         try:
             whole = {"[data-chart]": 5, "svg.curves": 5, "script": 1, ".examples img": 48, ".filters svg": 32}
             page = "report.html"
-            check_page(browser, folder / "cifar10" / page, {**whole, ".confusion td": 100, ".classes > div": 10, "tbody tr.is-best": 1}, options.keep)
-            check_page(browser, folder / "hundred" / page, {**whole, "[data-confusion]": 1, ".classes > div": 100}, options.keep)
-            check_page(browser, folder / "nasty" / page, {**whole, ".confusion td": 16}, options.keep)
-            check_page(browser, folder / "<b>& unfinished" / page, {"[data-chart]": 5, "script": 1, ".examples": 0, ".confusion": 0}, options.keep)
-            check_page(browser, folder / "comparison.html", {"[data-chart]": 6, "script": 1, "svg.curves path.curve": 18}, options.keep)
+            check_page(browser, folder / "cifar10" / page, {**whole, ".confusion td": 100, ".classes > div": 10, "tbody tr.is-best": 1}, options.keep, look_at_report)
+            check_page(browser, folder / "hundred" / page, {**whole, "[data-confusion]": 1, ".classes > div": 100}, options.keep, look_at_report)
+            check_page(browser, folder / "nasty" / page, {**whole, ".confusion td": 16}, options.keep, look_at_report)
+            check_page(browser, folder / "<b>& unfinished" / page, {"[data-chart]": 5, "script": 1, ".examples": 0, ".confusion": 0}, options.keep, look_at_report)
+            check_page(browser, folder / "bench.html", {".roofline": 2, ".roof": 2, ".ladder > div": 2 * rows, ".roofline .spot": 4 * rows,
+                                                        "tbody tr": 4 * rows}, options.keep, look_at_bench)
+            check_page(browser, folder / "comparison.html", {"[data-chart]": 6, "script": 1, "svg.curves path.curve": 18}, options.keep, look_at_report)
         finally:
             browser.close()
             time.sleep(0.2)  # its children let go of the profile

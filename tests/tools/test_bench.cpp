@@ -103,6 +103,28 @@ TEST_CASE("bench counts each array once, and a multiply-add as two operations") 
   CHECK(cost("relu6 batch=1 height=1 width=1 channels=7", "backward").first == 4 * 21);
 }
 
+TEST_CASE("bench writes its result and its page as files") {
+  const ShapesFile file(small_shapes);
+  const std::string json_file = file.folder / "result.json", page = file.folder / "page.html";
+  const Result result = run({"bench", "kernels", "--shapes", file.path, "--op", "relu6,linear", "--repeat", "1",
+                             "--json", json_file, "--html", page});
+  CAPTURE(result.err);
+  REQUIRE(result.code == 0);
+  CHECK(contains(result.out, "relu6 backward, all layers"));  // the table is printed all the same
+  const json j = json::parse(read(json_file));
+  const std::string html = read(page);
+  for (const json& rung : j["ladder"]) {
+    CHECK(contains(html,
+                   "<h2>" + rung["operation"].get<std::string>() + " " + rung["pass"].get<std::string>() + "</h2>"));
+    CHECK(contains(html, rung["row"].get<std::string>()));
+  }
+  CHECK(!contains(html, "://"));  // nothing of it comes from elsewhere
+
+  const Result nowhere = run({"bench", "kernels", "--shapes", file.path, "--op", "relu6", "--repeat", "1", "--json",
+                              file.folder / "no/such/folder.json"});
+  CHECK(nowhere.code == 2);
+}
+
 TEST_CASE("bench chooses operations, passes, rows and batch") {
   const ShapesFile file(small_shapes);
   const json result = bench_kernels({"--shapes", file.path, "--op", "depthwise_conv,relu6", "--pass", "forward",
