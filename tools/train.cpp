@@ -106,7 +106,7 @@ int train(const CLI::App& app, Options o) {
   }
 
   engine::Device& device = open_device(o.train.device);
-  const std::string block_message = resolve_block(o.train, app, device);
+  const std::string block_message = resolve_block(o.train.block, models::parse_model(o.train.model), app, device);
   data::Opened opened = open_data(o.train.data, o.train.resolution, o.download, &interrupt);
   // `auto` becomes what was found, so that a run that goes on finds the same, wherever it is started from.
   const bool by_name = o.train.data == "auto" || o.train.data == opened.name;

@@ -68,9 +68,7 @@ void for_each_option(Options& o, Visit visit) {
         "share of each label that is spread over all classes");
   visit("model", o.model, fixed, one_of({"mobilenet_v1", "standard"}),
         "standard: the same network with standard convolutions, the paper's comparison");
-  visit("block", o.block, changeable, one_of({"fused", "plain"}),
-        "fused: batch norm and ReLU6 run within the convolutions around them; plain: each by itself, as a textbook "
-        "shows it. The same within rounding");
+  visit("block", o.block, changeable, one_of({"fused", "plain"}), block_help);
   visit("width", o.width, fixed, width_number(), "scales the channels of every layer: the paper's alpha, in (0, 1]");
   visit("resolution", o.resolution, fixed, resolution_number(),
         "height and width that images are resized to: a multiple of 32 from 32 to 224");
@@ -170,10 +168,11 @@ std::string named_without_fused_pass(const engine::Device& device) {
 
 }  // namespace
 
-std::string resolve_block(TrainOptions& o, const CLI::App& app, const engine::Device& device) {
-  if (o.block == "plain") return "";
+std::string resolve_block(std::string& block, models::Convolutions convolutions, const CLI::App& app,
+                          const engine::Device& device) {
+  if (block == "plain") return "";
   std::string why;
-  if (o.model == "standard") why = "--model standard";
+  if (convolutions == models::Convolutions::standard) why = "--model standard";
   for (const std::string& row :
        {named_without_fused_pass<kernels::Conv2d>(device), named_without_fused_pass<kernels::DepthwiseConv>(device),
         named_without_fused_pass<kernels::PointwiseConv>(device),
@@ -182,7 +181,7 @@ std::string resolve_block(TrainOptions& o, const CLI::App& app, const engine::De
   if (why.empty()) return "";
   if (app.get_option("--block")->count() > 0)
     throw UsageError(fmt::format("--block fused and {}, which has no fused passes: one of them", why));
-  o.block = "plain";
+  block = "plain";
   return fmt::format("--block plain, because {} has no fused passes", why);
 }
 

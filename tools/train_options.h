@@ -65,9 +65,12 @@ void add_augment_options(CLI::App&, std::string& augment, AugmentRanges&);  // -
 void resolve(TrainOptions&, const CLI::App&);
 void resolve(AugmentRanges&, const std::string& augment, const CLI::App&);  // the former alone
 
-// Where the kernels that --kernels names, or the network, have no fused passes, --block becomes plain; returns why, or
+inline constexpr const char* block_help =
+    "fused: batch norm and ReLU6 run within the convolutions around them; plain: each by itself, as a textbook shows "
+    "it. The same within rounding";
+// Where the kernels that --kernels names, or the network, have no fused passes, `block` becomes plain; returns why, or
 // "". Throws UsageError where the command line (`app`) asks for fused.
-std::string resolve_block(TrainOptions&, const CLI::App& app, const engine::Device&);
+std::string resolve_block(std::string& block, models::Convolutions, const CLI::App& app, const engine::Device&);
 
 nlohmann::json to_json(const TrainOptions&);  // {"epochs": 20, "weight_decay": 0.0, …}
 

@@ -111,6 +111,40 @@ TEST_CASE("four epochs are two and, resumed, two more") {
   CHECK(nlohmann::json::parse(read(folder / "two/config.json")).at("options").at("epochs") == 4);
 }
 
+TEST_CASE("the fused and the plain block train alike, and kernels without fused passes run plain, saying so") {
+  const Folder folder;
+  const auto arguments = [&](const char* name, const char* kernels, const std::vector<std::string>& more) {
+    std::vector<std::string> all = {"train", "--data",   "shapes", "--limit", "80",         "--width",
+                                    "0.25",  "--batch",  "8",      "--seed",  "7",          "--kernels",
+                                    kernels, "--epochs", "2",      "--out",   folder / name};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const auto block = [&](const std::string& name) {
+    return nlohmann::json::parse(read(folder / (name + "/config.json")))["options"]["block"].get<std::string>();
+  };
+  const auto train_loss = [&](const std::string& name) {  // of the last epoch
+    const std::string row = lines(read(folder / (name + "/metrics.csv"))).back();
+    return std::stod(row.substr(row.find(',') + 1));
+  };
+  const char* const naive = "native,depthwise_conv=naive";
+  train(arguments("fused", "native", {}));
+  train(arguments("plain", "native", {"--block", "plain"}));
+  const Result named = run(arguments("named", naive, {}));
+  CHECK(named.code == 0);
+  CHECK(contains(named.err, "--block plain, because --kernels depthwise_conv=naive has no fused passes"));
+  CHECK(block("fused") == "fused");
+  CHECK(block("plain") == "plain");
+  CHECK(block("named") == "plain");
+  // 20 steps: roundings have grown by then, but not to another course.
+  CHECK(train_loss("fused") == Approx(train_loss("plain")).epsilon(0.05));
+  CHECK(train_loss("named") == Approx(train_loss("plain")).epsilon(0.05));
+
+  const Result both = run(arguments("both", naive, {"--block", "fused"}));
+  CHECK(both.code == 2);
+  CHECK(contains(both.err, "--block fused and --kernels depthwise_conv=naive"));
+}
+
 TEST_CASE("a resumed run that has no epoch left changes nothing") {
   const Folder folder;
   fs::copy(trained_run(), folder / "run");
