@@ -20,6 +20,18 @@ __device__ __forceinline__ void set_zero(Float8& x) {
   for (int i = 0; i < 8; ++i) x.v[i] = 0;
 }
 
+// x = f(0) … f(7)
+template <class F>
+__device__ __forceinline__ void set(Float8& x, F f) {
+#ifdef __SIMT__
+  typedef float Vector __attribute__((vector_size(32)));
+  x.v = Vector{f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7)};
+#else
+#pragma unroll
+  for (int i = 0; i < 8; ++i) x.v[i] = f(i);
+#endif
+}
+
 // x = low[0…3], high[0…3], both 16-byte aligned. (By reference: how a vector is passed by value depends on -march.)
 __device__ __forceinline__ void load(Float8& x, const float* low, const float* high) {
 #ifdef __SIMT__

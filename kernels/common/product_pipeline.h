@@ -176,11 +176,13 @@ struct ThreadTile {
     template <class Shape>
     __device__ static __forceinline__ void read(const float* tile, int t, int k0, Float8 (&values)[4]) {
       if constexpr (Shape::along_k) {
+        float4 lines[8];
 #pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          const float4 four = *reinterpret_cast<const float4*>(tile + Shape::at(nth<Shape>(i, t), k0));
-          values[0].v[i] = four.x, values[1].v[i] = four.y, values[2].v[i] = four.z, values[3].v[i] = four.w;
-        }
+        for (int i = 0; i < 8; ++i) lines[i] = *reinterpret_cast<const float4*>(tile + Shape::at(nth<Shape>(i, t), k0));
+        set(values[0], [&](int i) { return lines[i].x; });
+        set(values[1], [&](int i) { return lines[i].y; });
+        set(values[2], [&](int i) { return lines[i].z; });
+        set(values[3], [&](int i) { return lines[i].w; });
       } else {
 #pragma unroll
         for (int k = 0; k < 4; ++k)
