@@ -17,6 +17,8 @@ extern const PointwiseConv pointwise_conv_async = {
     .forward = AsyncPipeline::forward,
     .backward_data = AsyncPipeline::backward_data,
     .backward_weight = AsyncPipeline::backward_weight,
+    .forward_fused = AsyncPipeline::forward_fused,
+    .backward_fused = AsyncPipeline::backward_fused,
 };
 
 }  // namespace kernels::KERNEL_TARGET

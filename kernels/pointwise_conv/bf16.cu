@@ -18,6 +18,8 @@ extern const PointwiseConvOf<Bf16> pointwise_conv_bf16 = {
     .forward = Bf16Pipeline::forward,
     .backward_data = Bf16Pipeline::backward_data,
     .backward_weight = Bf16Pipeline::backward_weight,
+    .forward_fused = Bf16Pipeline::forward_fused,
+    .backward_fused = Bf16Pipeline::backward_fused,
     .precision = Precision::bf16,
 };
 

@@ -159,9 +159,55 @@ struct PointwisePipeline {
     if (split.count > 1) add(context, int64_t{s.out_channels} * s.in_channels, split.count, parts, dw);
   }
 
+  // The fused passes. What a prologue computes goes through registers: there is no asynchronous copy of x, z and du_z;
+  // the weights have it still.
+  static int64_t slices(const PointwiseConvShape& s) { return ceil_div(s.rows, product_rows); }
+
+  static void forward_fused(Context& context, const PointwiseConvShape& s, const T* x, const FusedNorm& norm_x,
+                            const float* w, T* z, const FusedNorm& norm_z) {
+    const Partials partials = partials_at(context.workspace, slices(s), s.out_channels);
+    choose(s.out_channels, {x, w, z, norm_x.mean, norm_x.scale, norm_x.bias}, s, [&](auto columns, auto aligned) {
+      constexpr int V = aligned ? 4 : 1;
+      launch(context,
+             pointwise_conv_pipeline_forward<Product, columns, Activated<V, T>, Load<float, aligned>, Counted<V, T>>,
+             tiles(s.rows, s.out_channels, columns), pipeline_block<columns, V>(), 0, s.rows, s.in_channels,
+             s.out_channels, x, norm_x, w, z, norm_z, partials, s.in_channels);
+    });
+    fused_finish_statistics(context, s.rows, s.out_channels, static_cast<int>(slices(s)), partials, norm_z);
+  }
+
+  static void backward_fused(Context& context, const PointwiseConvShape& s, const T* x, const FusedNorm& norm_x,
+                             const float* w, const T* z, const FusedNorm& norm_z, const T* du_z, T* du_x, float* dw) {
+    const Split split = product_split(s.out_channels, s.in_channels, static_cast<int>(s.rows));
+    const int64_t count = int64_t{s.out_channels} * s.in_channels;
+    float* parts = static_cast<float*>(context.workspace);
+    const Partials partials =
+        partials_at(split.count == 1 ? parts : parts + split.count * count, slices(s), s.in_channels);
+    if (split.count == 1) parts = dw;
+    choose(s.in_channels,
+           {x, w, z, du_z, du_x, parts, norm_x.mean, norm_x.scale, norm_x.bias, norm_z.mean, norm_z.scale, norm_z.slope,
+            norm_z.constant},
+           s, [&](auto columns, auto aligned) {
+             constexpr int V = aligned ? 4 : 1;
+             const dim3 block = pipeline_block<columns, V>();
+             launch(context,
+                    pointwise_conv_pipeline_backward_data<Product, columns, Gradient<V, T>, Load<float, aligned>,
+                                                          Masked<V, T>>,
+                    tiles(s.rows, s.in_channels, columns), block, 0, s.rows, s.in_channels, s.out_channels, z, du_z,
+                    norm_z, w, du_x, x, norm_x, partials, s.out_channels);
+             launch(context, pointwise_conv_pipeline_backward_weight<Product, columns, Gradient<V, T>, Activated<V, T>>,
+                    dim3(tiles(s.out_channels, s.in_channels, columns), split.count), block, 0, s.rows, s.in_channels,
+                    s.out_channels, x, norm_x, z, du_z, norm_z, parts, split.length);
+           });
+    const WeightPartials weights = {count, split.count, parts, dw};
+    fused_finish_gradients(context, s.rows, s.in_channels, static_cast<int>(slices(s)), partials, norm_x,
+                           split.count == 1 ? WeightPartials{} : weights);
+  }
+
   static bool supports(const PointwiseConvShape& s) { return s.rows <= std::numeric_limits<int>::max(); }
   static size_t workspace(const PointwiseConvShape& s) {
-    return product_workspace(s.out_channels, s.in_channels, static_cast<int>(s.rows));
+    return product_workspace(s.out_channels, s.in_channels, static_cast<int>(s.rows)) +
+           partials_bytes(slices(s), std::max(s.in_channels, s.out_channels));
   }
 };
 

@@ -17,6 +17,8 @@ extern const PointwiseConv pointwise_conv_tf32 = {
     .forward = Tf32Pipeline::forward,
     .backward_data = Tf32Pipeline::backward_data,
     .backward_weight = Tf32Pipeline::backward_weight,
+    .forward_fused = Tf32Pipeline::forward_fused,
+    .backward_fused = Tf32Pipeline::backward_fused,
     .precision = Precision::tf32,
 };
 

@@ -139,7 +139,8 @@ inline void check_statistics(const std::vector<float>& z, const DrawnNorm& befor
 // Checks du (M, C) and the norm's gradients that a pass left, given the activation's gradient da and the size of the
 // numbers that add up to it, which are `terms`.
 inline void check_du(const std::vector<float>& z, const DrawnNorm& norm, const DeviceNorm& after, const Doubles& da,
-                     const Doubles& size, double terms, const std::vector<float>& du, Outputs& outputs) {
+                     const Doubles& size, double terms, const std::vector<float>& du, Outputs& outputs,
+                     Rounding besides = {}, double du_rounding = 0) {
   const int C = norm.channels;
   const int64_t M = static_cast<int64_t>(z.size()) / C;
   Doubles expected(z.size()), dweight(C), dbias(C), slope(C), constant(C);
@@ -160,34 +161,44 @@ inline void check_du(const std::vector<float>& z, const DrawnNorm& norm, const D
     slope_size[c] = std::fabs(norm.scale[c]) * norm.invstd[c] * dweight_size[c] / static_cast<double>(M);
     constant_size[c] = std::fabs(norm.scale[c]) * dbias_size[c] / static_cast<double>(M);
   }
-  check_sum(du, expected, du_size, terms);
+  Rounding of_du = besides;
+  of_du.result = du_rounding;
+  besides.term += du_rounding;  // the sums are of du as it is stored
+  check_sum(du, expected, du_size, terms, of_du);
   const double all = terms + static_cast<double>(M);
-  check_sum(after.dbias.read(), dbias, dbias_size, all);
-  check_sum(after.dweight.read(), dweight, dweight_size, all);
-  check_sum(after.slope.read(), slope, slope_size, all);
-  check_sum(after.constant.read(), constant, constant_size, all);
+  check_sum(after.dbias.read(), dbias, dbias_size, all, besides);
+  check_sum(after.dweight.read(), dweight, dweight_size, all, besides);
+  check_sum(after.slope.read(), slope, slope_size, all, besides);
+  check_sum(after.constant.read(), constant, constant_size, all, besides);
   for (const Array<float>* array : {&after.dbias, &after.dweight, &after.slope, &after.constant})
     outputs.push_back(array->read());
 }
 
 // A convolution's two fused passes. in_channels, out_channels: of its shape. forward_terms, data_terms: the products
-// that an element of z or of the input's gradient is the sum of. offset: of all arrays, in floats.
-template <class Row, class Shape>
+// that an element of z or of the input's gradient is the sum of. offset: of all arrays, in elements. T: of x, z, du and
+// du_x. Both factors of a product are rounded where the row computes in a lower precision: prologues compute in float.
+template <class T>
+constexpr double result_rounding = std::is_same_v<T, float> ? 0 : 0x1.02p-8;  // 8 bits, and what the sum was off by
+
+template <class Row, class T = float, class Shape>
 auto forward_fused_check(const Convolution<Shape>& op, int (*in_channels)(const Shape&),
                          int (*out_channels)(const Shape&), double (*forward_terms)(const Shape&), int offset = 0) {
   return [=](const Row& row, const Shape& s, Random& random) -> Outputs {
     if (op.outputs(s) / out_channels(s) < 2) return {};  // has no unbiased variance
     const DrawnNorm norm_x(random, in_channels(s)), norm_z(random, out_channels(s));
-    const auto x = random.floats(op.inputs(s), -2, 3), w = random.floats(op.weights(s));
-    const Array<float> device_x(x, offset), device_w(w, offset), device_z(op.outputs(s), offset);
+    const auto x = to_floats(typed<T>(random.floats(op.inputs(s), -2, 3))), w = random.floats(op.weights(s));
+    const Array<T> device_x(typed<T>(x), offset), device_z(op.outputs(s), offset);
+    const Array<float> device_w(w, offset);
     const DeviceNorm before(norm_x, Stage::no_gradients, offset), after(norm_z, Stage::no_statistics, offset);
     row.forward_fused(context(row.workspace(s)), s, device_x, before.get(), device_w, device_z, after.get());
     Doubles expected(op.outputs(s)), magnitude(op.outputs(s));
     op.forward(s, norm_x.activation(x).data(), to_double(w).data(), expected.data());
     op.forward(s, norm_x.activation_size(x).data(), absolute(w).data(), magnitude.data());
-    Outputs outputs = {device_z.read()};
+    Outputs outputs = {to_floats(device_z.read())};
+    Rounding besides = tensor_core_rounding(kernels::precision_of(row), 2, forward_terms(s));
+    besides.result = result_rounding<T>;
     // An activation has three roundings of its own.
-    check_sum(outputs[0], expected, magnitude, forward_terms(s) + 3);
+    check_sum(outputs[0], expected, magnitude, forward_terms(s) + 3, besides);
     check_statistics(outputs[0], norm_z, after, outputs);
     return outputs;
   };
@@ -216,16 +227,21 @@ auto forward_folded_check(const Convolution<Shape>& op, int (*out_channels)(cons
   };
 }
 
-template <class Row, class Shape>
+template <class Row, class T = float, class Shape>
 auto backward_fused_check(const Convolution<Shape>& op, int (*in_channels)(const Shape&),
                           int (*out_channels)(const Shape&), double (*data_terms)(const Shape&), int offset = 0) {
   return [=](const Row& row, const Shape& s, Random& random) -> Outputs {
     const DrawnNorm norm_x(random, in_channels(s)), norm_z(random, out_channels(s));
     auto x = random.floats(op.inputs(s), -2, 3);
     norm_x.leave_corners(x);
-    const auto w = random.floats(op.weights(s)), z = random.floats(op.outputs(s)), du = random.floats(op.outputs(s));
-    const Array<float> device_x(x, offset), device_w(w, offset), device_z(z, offset), device_du(du, offset),
-        device_du_x(op.inputs(s), offset), device_dw(op.weights(s), offset);
+    x = to_floats(typed<T>(x));
+    norm_x.leave_corners(x);  // (a rounding may have brought it back)
+    x = to_floats(typed<T>(x));
+    const auto w = random.floats(op.weights(s)), z = to_floats(typed<T>(random.floats(op.outputs(s)))),
+               du = to_floats(typed<T>(random.floats(op.outputs(s))));
+    const Array<T> device_x(typed<T>(x), offset), device_z(typed<T>(z), offset), device_du(typed<T>(du), offset),
+        device_du_x(op.inputs(s), offset);
+    const Array<float> device_w(w, offset), device_dw(op.weights(s), offset);
     const DeviceNorm below(norm_x, Stage::no_gradients, offset), above(norm_z, Stage::complete, offset);
     row.backward_fused(context(row.workspace(s)), s, device_x, below.get(), device_w, device_z, above.get(), device_du,
                        device_du_x, device_dw);
@@ -235,10 +251,12 @@ auto backward_fused_check(const Convolution<Shape>& op, int (*in_channels)(const
     op.backward_data(s, dz_size.data(), absolute(w).data(), da_size.data());
     op.backward_weight(s, norm_x.activation(x).data(), dz.data(), dw.data());
     op.backward_weight(s, norm_x.activation_size(x).data(), dz_size.data(), dw_size.data());
-    Outputs outputs = {device_du_x.read(), device_dw.read()};
+    Outputs outputs = {to_floats(device_du_x.read()), device_dw.read()};
+    const double rows = static_cast<double>(op.outputs(s)) / out_channels(s);
     // dz and the activation have a few roundings of their own.
-    check_du(x, norm_x, below, da, da_size, data_terms(s) + 4, outputs[0], outputs);
-    check_sum(outputs[1], dw, dw_size, static_cast<double>(op.outputs(s)) / out_channels(s) + 7);
+    check_du(x, norm_x, below, da, da_size, data_terms(s) + 4, outputs[0], outputs,
+             tensor_core_rounding(kernels::precision_of(row), 2, data_terms(s)), result_rounding<T>);
+    check_sum(outputs[1], dw, dw_size, rows + 7, tensor_core_rounding(kernels::precision_of(row), 2, rows));
     return outputs;
   };
 }

@@ -16,6 +16,7 @@
 
 #include "catch.h"
 #include "engine/device/runtime.h"
+#include "kernels/common/bf16.h"
 #include "kernels/common/table.h"
 #include "kernels/common/tolerance.h"
 
@@ -102,6 +103,20 @@ using Outputs = std::vector<std::vector<float>>;
 
 std::vector<double> to_double(const std::vector<float>&);
 std::vector<double> absolute(const std::vector<float>&);  // |x| in double: for the magnitude of a sum
+
+// As elements of an array of T, float or Bf16, and back.
+template <class T>
+std::vector<T> typed(const std::vector<float>& values) {
+  std::vector<T> result;
+  for (const float x : values) result.push_back(kernels::from_float<T>(x));
+  return result;
+}
+template <class T>
+std::vector<float> to_floats(const std::vector<T>& values) {
+  std::vector<float> result;
+  for (const T x : values) result.push_back(kernels::to_float(x));
+  return result;
+}
 
 // The case at hand; failures print it.
 struct Case {

@@ -20,19 +20,6 @@ PointwiseConvShape draw(test::Random& random) {
           random.between(1, 100 / multiple) * multiple};
 }
 
-template <class T>
-std::vector<T> typed(const std::vector<float>& values) {
-  std::vector<T> result;
-  for (const float x : values) result.push_back(kernels::from_float<T>(x));
-  return result;
-}
-template <class T>
-std::vector<float> floats(const std::vector<T>& values) {
-  std::vector<float> result;
-  for (const T x : values) result.push_back(kernels::to_float(x));
-  return result;
-}
-
 using Reference = void (*)(const PointwiseConvShape&, const double* a, const double* b, double* result);
 
 // Runs one pass of one row on random arrays a, b, and checks its result. All arrays start `shift` elements behind a
@@ -41,8 +28,8 @@ template <class T, class B, class Result, class Pass>
 auto check(Pass PointwiseConvOf<T>::*pass, Reference reference, int64_t (*sizes)(const PointwiseConvShape&, int which),
            int shift) {
   return [=](const PointwiseConvOf<T>& row, const PointwiseConvShape& s, test::Random& random) {
-    const auto a = typed<T>(random.floats(sizes(s, 0)));
-    const auto b = typed<B>(random.floats(sizes(s, 1)));
+    const auto a = test::typed<T>(random.floats(sizes(s, 0)));
+    const auto b = test::typed<B>(random.floats(sizes(s, 1)));
     const int64_t count = sizes(s, 2);
     const auto terms = static_cast<double>(sizes(s, 3));
     const test::Array<T> device_a(a, shift);
@@ -50,13 +37,15 @@ auto check(Pass PointwiseConvOf<T>::*pass, Reference reference, int64_t (*sizes)
     const test::Array<Result> device_result(count, shift);
     (row.*pass)(test::context(row.workspace(s)), s, device_a, device_b, device_result);
     std::vector<double> expected(count), magnitude(count);
-    reference(s, test::to_double(floats(a)).data(), test::to_double(floats(b)).data(), expected.data());
-    reference(s, test::absolute(floats(a)).data(), test::absolute(floats(b)).data(), magnitude.data());
+    reference(s, test::to_double(test::to_floats(a)).data(), test::to_double(test::to_floats(b)).data(),
+              expected.data());
+    reference(s, test::absolute(test::to_floats(a)).data(), test::absolute(test::to_floats(b)).data(),
+              magnitude.data());
     // What is bfloat16 in memory is rounded no more on its way into a product.
     test::Rounding besides =
         test::tensor_core_rounding(row.precision, !std::is_same_v<T, Bf16> + !std::is_same_v<B, Bf16>, terms);
     if (std::is_same_v<Result, Bf16>) besides.result = 0x1p-8;  // half a last place of 8 bits
-    const auto result = floats(device_result.read());
+    const auto result = test::to_floats(device_result.read());
     test::check_sum(result, expected, magnitude, terms, besides);
     return test::Outputs{result};
   };
@@ -154,17 +143,24 @@ TEST_CASE("pointwise_conv forward_folded", "[pointwise_conv]") {
                         test::forward_folded_check<PointwiseConv>(op, out_channels, forward_terms, offset));
 }
 
-TEST_CASE("pointwise_conv forward_fused", "[pointwise_conv]") {
+template <class T>
+void check_forward_fused() {
   for (const int offset : {0, 1})
-    test::for_each_case(&PointwiseConv::forward_fused, awkward, 8, draw,
-                        test::forward_fused_check<PointwiseConv>(op, in_channels, out_channels, forward_terms, offset));
+    test::for_each_case(
+        &PointwiseConvOf<T>::forward_fused, awkward, 8, draw,
+        test::forward_fused_check<PointwiseConvOf<T>, T>(op, in_channels, out_channels, forward_terms, offset));
 }
-
-TEST_CASE("pointwise_conv backward_fused", "[pointwise_conv]") {
+template <class T>
+void check_backward_fused() {
   for (const int offset : {0, 1})
-    test::for_each_case(&PointwiseConv::backward_fused, awkward, 8, draw,
-                        test::backward_fused_check<PointwiseConv>(op, in_channels, out_channels, data_terms, offset));
+    test::for_each_case(
+        &PointwiseConvOf<T>::backward_fused, awkward, 8, draw,
+        test::backward_fused_check<PointwiseConvOf<T>, T>(op, in_channels, out_channels, data_terms, offset));
 }
+TEST_CASE("pointwise_conv forward_fused", "[pointwise_conv]") { check_forward_fused<float>(); }
+TEST_CASE("pointwise_conv backward_fused", "[pointwise_conv]") { check_backward_fused<float>(); }
+TEST_CASE("pointwise_conv forward_fused, bfloat16 activations", "[pointwise_conv]") { check_forward_fused<Bf16>(); }
+TEST_CASE("pointwise_conv backward_fused, bfloat16 activations", "[pointwise_conv]") { check_backward_fused<Bf16>(); }
 
 // L = Σ dy · y(x, w) has the gradients dx and dw: along a random direction v, (L(x + hv) - L(x - hv)) / 2h = dx · v.
 TEST_CASE("pointwise_conv reference: gradients agree with finite differences", "[pointwise_conv]") {
