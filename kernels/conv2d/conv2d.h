@@ -9,6 +9,7 @@
 // Layout: activations NHWC, filters [Cout,3,3,Cin]. PyTorch's [Cout,Cin,3,3] is converted by engine/io.
 #pragma once
 
+#include "kernels/common/bf16.h"
 #include "kernels/common/fused_norm.h"
 #include "kernels/common/table.h"
 
@@ -20,7 +21,10 @@ struct Conv2dShape {
   int out_width() const { return (width - 1) / stride + 1; }
 };
 
-struct Conv2d {
+// T: the type in which the fused passes store z and take gradients, float or Bf16 (common/bf16.h): a network's first
+// layer, whose images are float. A table of Bf16 has no other passes.
+template <class T>
+struct Conv2dOf {
   static constexpr const char* operation = "conv2d";
   const char* name;
   const char* idea;
@@ -43,13 +47,13 @@ struct Conv2d {
   void (*forward_fused)(Context&, const Conv2dShape&,
                         const float* x,  // (N, H, W, Cin)
                         const float* w,  // (Cout, 3, 3, Cin)
-                        float* z,        // (N, P, Q, Cout)
+                        T* z,            // (N, P, Q, Cout)
                         const FusedNorm& norm_z) = nullptr;
   void (*backward_weight_fused)(Context&, const Conv2dShape&,
                                 const float* x,           // (N, H, W, Cin)
-                                const float* z,           // (N, P, Q, Cout)
+                                const T* z,               // (N, P, Q, Cout)
                                 const FusedNorm& norm_z,  // its gradients are there
-                                const float* du_z,        // (N, P, Q, Cout) the gradient at the batch norm's output
+                                const T* du_z,            // (N, P, Q, Cout) the gradient at the batch norm's output
                                 float* dw) = nullptr;     // (Cout, 3, 3, Cin)
   // In inference, the batch norm folded into w and bias (common/fused_norm.h): y = min(max(x * w + bias, 0), 6).
   void (*forward_folded)(Context&, const Conv2dShape&,
@@ -58,6 +62,7 @@ struct Conv2d {
                          const float* bias,    // (Cout)
                          float* y) = nullptr;  // (N, P, Q, Cout)
 };
+using Conv2d = Conv2dOf<float>;
 
 namespace reference {
 void conv2d_forward(const Conv2dShape&, const double* x, const double* w, double* y);

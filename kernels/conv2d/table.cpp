@@ -28,4 +28,9 @@ std::span<const Conv2d> rows<Conv2d, KERNEL_TARGET::target>() {
   return table;
 }
 
+template <>
+std::span<const Conv2dOf<Bf16>> rows<Conv2dOf<Bf16>, KERNEL_TARGET::target>() {
+  return {};
+}
+
 }  // namespace kernels

@@ -10,6 +10,7 @@
 // Layout: activations NHWC, filters [3,3,C]. PyTorch's [C,1,3,3] is converted by engine/io.
 #pragma once
 
+#include "kernels/common/bf16.h"
 #include "kernels/common/fused_norm.h"
 #include "kernels/common/table.h"
 
@@ -21,7 +22,10 @@ struct DepthwiseConvShape {
   int out_width() const { return (width - 1) / stride + 1; }
 };
 
-struct DepthwiseConv {
+// T: the type of the activations and of their gradients, float or Bf16 (common/bf16.h). Weights, their gradients and
+// all sums are float.
+template <class T>
+struct DepthwiseConvOf {
   static constexpr const char* operation = "depthwise_conv";
   const char* name;  // "naive", "tiled", "cudnn", "onednn"
   const char* idea;  // the one idea that this rung adds
@@ -29,40 +33,41 @@ struct DepthwiseConv {
   bool (*supports)(const DepthwiseConvShape&);
   size_t (*workspace)(const DepthwiseConvShape&);  // bytes, enough for each of the passes
   void (*forward)(Context&, const DepthwiseConvShape&,
-                  const float* x,  // (N, H, W, C)
+                  const T* x,      // (N, H, W, C)
                   const float* w,  // (3, 3, C)
-                  float* y);       // (N, P, Q, C), P = out_height(), Q = out_width()
+                  T* y);           // (N, P, Q, C), P = out_height(), Q = out_width()
   void (*backward_data)(Context&, const DepthwiseConvShape&,
-                        const float* dy,  // (N, P, Q, C)
-                        const float* w,   // (3, 3, C)
-                        float* dx);       // (N, H, W, C)
+                        const T* dy,     // (N, P, Q, C)
+                        const float* w,  // (3, 3, C)
+                        T* dx);          // (N, H, W, C)
   void (*backward_weight)(Context&, const DepthwiseConvShape&,
-                          const float* x,   // (N, H, W, C)
-                          const float* dy,  // (N, P, Q, C)
-                          float* dw);       // (3, 3, C)
+                          const T* x,   // (N, H, W, C)
+                          const T* dy,  // (N, P, Q, C)
+                          float* dw);   // (3, 3, C)
   // With the batch norms and ReLU6 on both sides (common/fused_norm.h): z = a(x) * w.
   void (*forward_fused)(Context&, const DepthwiseConvShape&,
-                        const float* x,           // (N, H, W, C)
+                        const T* x,               // (N, H, W, C)
                         const FusedNorm& norm_x,  // of x: its statistics are there
                         const float* w,           // (3, 3, C)
-                        float* z,                 // (N, P, Q, C)
+                        T* z,                     // (N, P, Q, C)
                         const FusedNorm& norm_z) = nullptr;
   void (*backward_fused)(Context&, const DepthwiseConvShape&,
-                         const float* x,           // (N, H, W, C)
+                         const T* x,               // (N, H, W, C)
                          const FusedNorm& norm_x,  // its gradients are written
                          const float* w,           // (3, 3, C)
-                         const float* z,           // (N, P, Q, C)
+                         const T* z,               // (N, P, Q, C)
                          const FusedNorm& norm_z,  // its gradients are there
-                         const float* du_z,        // (N, P, Q, C) the gradient at the output of z's batch norm
-                         float* du_x,              // (N, H, W, C) the gradient at the output of x's batch norm
+                         const T* du_z,            // (N, P, Q, C) the gradient at the output of z's batch norm
+                         T* du_x,                  // (N, H, W, C) the gradient at the output of x's batch norm
                          float* dw) = nullptr;     // (3, 3, C)
   // In inference, the batch norm folded into w and bias (common/fused_norm.h): y = min(max(x * w + bias, 0), 6).
   void (*forward_folded)(Context&, const DepthwiseConvShape&,
-                         const float* x,       // (N, H, W, C)
-                         const float* w,       // (3, 3, C)
-                         const float* bias,    // (C)
-                         float* y) = nullptr;  // (N, P, Q, C)
+                         const T* x,         // (N, H, W, C)
+                         const float* w,     // (3, 3, C)
+                         const float* bias,  // (C)
+                         T* y) = nullptr;    // (N, P, Q, C)
 };
+using DepthwiseConv = DepthwiseConvOf<float>;
 
 // The formulas above in double precision, plain loops: what every row is tested against.
 namespace reference {

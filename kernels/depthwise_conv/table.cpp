@@ -29,4 +29,9 @@ std::span<const DepthwiseConv> rows<DepthwiseConv, KERNEL_TARGET::target>() {
   return table;
 }
 
+template <>
+std::span<const DepthwiseConvOf<Bf16>> rows<DepthwiseConvOf<Bf16>, KERNEL_TARGET::target>() {
+  return {};
+}
+
 }  // namespace kernels

@@ -3,6 +3,7 @@
 //   forward   y[n,c] = 1/P Σ_p x[n,p,c]          backward  dx[n,p,c] = dy[n,c] / P
 #pragma once
 
+#include "kernels/common/bf16.h"
 #include "kernels/common/fused_norm.h"
 #include "kernels/common/table.h"
 
@@ -12,7 +13,10 @@ struct GlobalAvgPoolShape {
   int batch, positions, channels;  // positions P = height · width
 };
 
-struct GlobalAvgPool {
+// T: the type of what the fused passes read and write before the pooling, float or Bf16 (common/bf16.h); behind it all
+// is float. A table of Bf16 has no other passes.
+template <class T>
+struct GlobalAvgPoolOf {
   static constexpr const char* operation = "global_avg_pool";
   const char* name;
   const char* idea;
@@ -27,15 +31,16 @@ struct GlobalAvgPool {
                    float* dx);       // (N, P, C)
   // With the batch norm and ReLU6 before it (common/fused_norm.h).
   void (*forward_fused)(Context&, const GlobalAvgPoolShape&,
-                        const float* x,           // (N, P, C)
+                        const T* x,               // (N, P, C)
                         const FusedNorm& norm_x,  // of x: its statistics are there
                         float* y) = nullptr;      // (N, C)
   void (*backward_fused)(Context&, const GlobalAvgPoolShape&,
-                         const float* x,           // (N, P, C)
+                         const T* x,               // (N, P, C)
                          const FusedNorm& norm_x,  // its gradients are written
                          const float* dy,          // (N, C)
-                         float* du_x) = nullptr;   // (N, P, C) the gradient at the batch norm's output
+                         T* du_x) = nullptr;       // (N, P, C) the gradient at the batch norm's output
 };
+using GlobalAvgPool = GlobalAvgPoolOf<float>;
 
 namespace reference {
 void global_avg_pool_forward(const GlobalAvgPoolShape&, const double* x, double* y);

@@ -21,4 +21,9 @@ std::span<const GlobalAvgPool> rows<GlobalAvgPool, KERNEL_TARGET::target>() {
   return table;
 }
 
+template <>
+std::span<const GlobalAvgPoolOf<Bf16>> rows<GlobalAvgPoolOf<Bf16>, KERNEL_TARGET::target>() {
+  return {};
+}
+
 }  // namespace kernels
