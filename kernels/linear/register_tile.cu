@@ -3,7 +3,7 @@
 // forward sum over the inputs is split over blocks as the weight gradient's is, and the pass that adds the parts also
 // adds the bias.
 #include "kernels/common/product.h"
-#include "kernels/linear/linear.h"
+#include "kernels/linear/tail.h"
 
 namespace kernels::KERNEL_TARGET {
 
@@ -74,8 +74,22 @@ __global__ __launch_bounds__(256) void linear_register_tile_backward_bias(int ro
   db[o] = sum;
 }
 
+void linear_add_bias(Context& context, const LinearShape& s, int splits, const float* parts, const float* b, float* y) {
+  launch(context, linear_register_tile_add_bias, ceil_div(int64_t{s.rows} * s.out_features, 256), 256, 0, s.rows,
+         s.out_features, splits, parts, b, y);
+}
+void linear_add_parts(Context& context, const LinearShape& s, int splits, const float* parts, float* dw) {
+  const int64_t count = int64_t{s.out_features} * s.in_features;
+  const bool four = all_aligned({parts, dw}, {count});
+  launch(context, four ? linear_register_tile_add_parts<4> : linear_register_tile_add_parts<1>,
+         ceil_div(count, four ? 4 * 256 : 256), 256, 0, count, splits, parts, dw);
+}
+void linear_backward_bias(Context& context, const LinearShape& s, const float* dy, float* db) {
+  launch(context, linear_register_tile_backward_bias, ceil_div(s.out_features, 32), dim3(32, 8), 0, s.rows,
+         s.out_features, dy, db);
+}
+
 static void forward(Context& context, const LinearShape& s, const float* x, const float* w, const float* b, float* y) {
-  const int64_t count = int64_t{s.rows} * s.out_features;
   const Split split = product_split(s.rows, s.out_features, s.in_features);
   // With one part the bias is added in place.
   float* parts = split.count == 1 ? y : static_cast<float*>(context.workspace);
@@ -85,8 +99,7 @@ static void forward(Context& context, const LinearShape& s, const float* x, cons
                           dim3(product_tiles(s.rows, s.out_features), split.count), product_threads<columns>, 0, s.rows,
                           s.in_features, s.out_features, x, w, parts, split.length);
                  });
-  launch(context, linear_register_tile_add_bias, ceil_div(count, 256), 256, 0, s.rows, s.out_features, split.count,
-         parts, b, y);
+  linear_add_bias(context, s, split.count, parts, b, y);
 }
 
 static void backward_data(Context& context, const LinearShape& s, const float* dy, const float* w, float* dx) {
@@ -99,7 +112,6 @@ static void backward_data(Context& context, const LinearShape& s, const float* d
 
 static void backward_weight(Context& context, const LinearShape& s, const float* x, const float* dy, float* dw,
                             float* db) {
-  const int64_t count = int64_t{s.out_features} * s.in_features;
   const Split split = product_split(s.out_features, s.in_features, s.rows);
   float* parts = split.count == 1 ? dw : static_cast<float*>(context.workspace);
   choose_product(s.in_features, all_aligned({x, dy, parts}, {s.in_features, s.out_features}),
@@ -108,13 +120,8 @@ static void backward_weight(Context& context, const LinearShape& s, const float*
                           dim3(product_tiles(s.out_features, s.in_features), split.count), product_threads<columns>, 0,
                           s.rows, s.in_features, s.out_features, x, dy, parts, split.length);
                  });
-  if (split.count > 1) {
-    const bool four = all_aligned({parts, dw}, {count});
-    launch(context, four ? linear_register_tile_add_parts<4> : linear_register_tile_add_parts<1>,
-           ceil_div(count, four ? 4 * 256 : 256), 256, 0, count, split.count, parts, dw);
-  }
-  launch(context, linear_register_tile_backward_bias, ceil_div(s.out_features, 32), dim3(32, 8), 0, s.rows,
-         s.out_features, dy, db);
+  if (split.count > 1) linear_add_parts(context, s, split.count, parts, dw);
+  linear_backward_bias(context, s, dy, db);
 }
 
 extern const Linear linear_register_tile = {
@@ -122,11 +129,7 @@ extern const Linear linear_register_tile = {
     .idea = "8 × 8 outputs a thread in registers, 16-byte loads, split sums",
     .provider = Provider::native,
     .supports = [](const LinearShape&) { return true; },
-    .workspace =
-        [](const LinearShape& s) {
-          return std::max(product_workspace(s.rows, s.out_features, s.in_features),
-                          product_workspace(s.out_features, s.in_features, s.rows));
-        },
+    .workspace = linear_product_workspace,
     .forward = forward,
     .backward_data = backward_data,
     .backward_weight = backward_weight,

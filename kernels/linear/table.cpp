@@ -4,7 +4,7 @@
 namespace kernels {
 
 namespace KERNEL_TARGET {
-extern const Linear linear_naive, linear_warp, linear_register_tile;
+extern const Linear linear_naive, linear_warp, linear_register_tile, linear_tf32;
 extern const Linear linear_onednn, linear_cublas;
 }  // namespace KERNEL_TARGET
 
@@ -12,7 +12,7 @@ template <>
 std::span<const Linear> rows<Linear, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
   static const Linear table[] = {
-      linear_naive,  linear_warp, linear_register_tile,
+      linear_naive,  linear_warp, linear_register_tile, linear_tf32,
 #ifdef MOBILENET_ONEDNN
       linear_onednn,
 #endif

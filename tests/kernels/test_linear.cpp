@@ -39,7 +39,8 @@ TEST_CASE("linear forward", "[linear]") {
         reference::linear_forward(s, test::absolute(x).data(), test::absolute(w).data(), test::absolute(b).data(),
                                   magnitude.data());
         const auto y = device_y.read();
-        test::check_sum(y, expected, magnitude, s.in_features + 1);
+        test::check_sum(y, expected, magnitude, s.in_features + 1,
+                        test::tensor_core_rounding(row.precision, 2, s.in_features));
         return std::vector<std::vector<float>>{y};
       });
 }
@@ -54,7 +55,8 @@ TEST_CASE("linear backward_data", "[linear]") {
         reference::linear_backward_data(s, test::to_double(dy).data(), test::to_double(w).data(), expected.data());
         reference::linear_backward_data(s, test::absolute(dy).data(), test::absolute(w).data(), magnitude.data());
         const auto dx = device_dx.read();
-        test::check_sum(dx, expected, magnitude, s.out_features);
+        test::check_sum(dx, expected, magnitude, s.out_features,
+                        test::tensor_core_rounding(row.precision, 2, s.out_features));
         return std::vector<std::vector<float>>{dx};
       });
 }
@@ -73,7 +75,7 @@ TEST_CASE("linear backward_weight", "[linear]") {
         reference::linear_backward_weight(s, test::absolute(x).data(), test::absolute(dy).data(), magnitude_dw.data(),
                                           magnitude_db.data());
         const auto dw = device_dw.read(), db = device_db.read();
-        test::check_sum(dw, expected_dw, magnitude_dw, s.rows);
+        test::check_sum(dw, expected_dw, magnitude_dw, s.rows, test::tensor_core_rounding(row.precision, 2, s.rows));
         test::check_sum(db, expected_db, magnitude_db, s.rows);
         return std::vector<std::vector<float>>{dw, db};
       });
