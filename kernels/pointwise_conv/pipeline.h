@@ -9,10 +9,10 @@
 
 namespace kernels::KERNEL_TARGET {
 
-// 384 threads at once on a multiprocessor: 168 registers a thread, and as much shared memory as there is. Loads of one
-// element each keep more addresses.
+// Threads at once on a multiprocessor, of which there are blocks: 384, which leaves each 168 registers and fills shared
+// memory; 256 where a prologue keeps a tile and its factors in registers, or each element has an address.
 template <int columns, class Load>
-constexpr int pipeline_blocks = (Load::width == 1 ? 256 : 384) / pipeline_threads<columns>;
+constexpr int pipeline_blocks = (is_copied<Load> && Load::width > 1 ? 384 : 256) / pipeline_threads<columns>;
 
 // y = load(x) · wᵀ, summed over inputs [blockIdx.y · length, … + length) into part blockIdx.y of y (parts, M, Cout)
 template <class Product, int columns, class Load, class LoadW, class Store>

@@ -6,7 +6,7 @@ namespace kernels {
 
 namespace KERNEL_TARGET {
 extern const PointwiseConv pointwise_conv_naive, pointwise_conv_shared_tile, pointwise_conv_register_tile;
-extern const PointwiseConv pointwise_conv_async, pointwise_conv_split_k, pointwise_conv_tf32;
+extern const PointwiseConv pointwise_conv_warp_tile, pointwise_conv_async, pointwise_conv_split_k, pointwise_conv_tf32;
 extern const PointwiseConvOf<Bf16> pointwise_conv_naive_bf16, pointwise_conv_bf16;
 extern const PointwiseConv pointwise_conv_onednn, pointwise_conv_cublas;
 }  // namespace KERNEL_TARGET
@@ -15,7 +15,7 @@ template <>
 std::span<const PointwiseConv> rows<PointwiseConv, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
   static const PointwiseConv table[] = {
-      pointwise_conv_naive,      pointwise_conv_shared_tile, pointwise_conv_register_tile,
+      pointwise_conv_naive,      pointwise_conv_shared_tile, pointwise_conv_register_tile, pointwise_conv_warp_tile,
       pointwise_conv_async,      pointwise_conv_split_k,     pointwise_conv_tf32,
 #ifdef MOBILENET_ONEDNN
       pointwise_conv_onednn,
