@@ -13,8 +13,7 @@ template <>
 std::span<const Conv2d> rows<Conv2d, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
   static const Conv2d table[] = {
-      conv2d_naive,
-      conv2d_stem,
+      conv2d_naive,       conv2d_stem,
 #ifdef MOBILENET_ONEDNN
       conv2d_onednn,
 #endif
