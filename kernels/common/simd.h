@@ -72,6 +72,30 @@ struct Narrow {
   static void store(float* p, const Value& value) { *p = value; }
 };
 
+// The first `count` floats of a vector, the rest 0.
+struct Part {
+  typedef Vector Value;
+  int64_t count;
+  void load(Value& value, const float* p) const {
+    float whole[lanes] = {};
+    for (int64_t i = 0; i < count; ++i) whole[i] = p[i];
+    Wide::load(value, whole);
+  }
+  void store(float* p, const Value& value) const {
+    float whole[lanes];
+    Wide::store(whole, value);
+    for (int64_t i = 0; i < count; ++i) p[i] = whole[i];
+  }
+};
+
+// body(Wide or Part, c) for c = 0, lanes, … below count.
+template <class Body>
+void columns(int64_t count, const Body& body) {
+  int64_t c = 0;
+  for (; c + lanes <= count; c += lanes) body(Wide(), c);
+  if (c < count) body(Part{count - c}, c);
+}
+
 // body(Wide or Narrow, i) for all i in [begin, end).
 template <class Body>
 void each(int64_t begin, int64_t end, const Body& body) {

@@ -14,10 +14,10 @@ constexpr const char* one_value = "fused batch norm needs at least 2 values per 
 template <class V>
 struct Factors {
   typename V::Value mean, scale, bias;
-  Factors(V, const FusedNorm& norm, int64_t c) {
-    V::load(mean, norm.mean + c);
-    V::load(scale, norm.scale + c);
-    V::load(bias, norm.bias + c);
+  Factors(V v, const FusedNorm& norm, int64_t c) {
+    v.load(mean, norm.mean + c);
+    v.load(scale, norm.scale + c);
+    v.load(bias, norm.bias + c);
   }
   // z becomes ReLU6(u); NaN stays.
   void activate(typename V::Value& z) const {
@@ -37,11 +37,11 @@ struct Factors {
 template <class V>
 struct GradientFactors {
   typename V::Value mean, scale, slope, constant;
-  GradientFactors(V, const FusedNorm& norm, int64_t c) {
-    V::load(mean, norm.mean + c);
-    V::load(scale, norm.scale + c);
-    V::load(slope, norm.slope + c);
-    V::load(constant, norm.constant + c);
+  GradientFactors(V v, const FusedNorm& norm, int64_t c) {
+    v.load(mean, norm.mean + c);
+    v.load(scale, norm.scale + c);
+    v.load(slope, norm.slope + c);
+    v.load(constant, norm.constant + c);
   }
   // du becomes dz.
   void pass(const typename V::Value& z, typename V::Value& du) const {
