@@ -73,6 +73,9 @@ CLI::Validator one_of(std::vector<std::string> words) {
 void add_options(CLI::App& app, DeviceOptions& o) {
   app.add_option("--device", o.device, device_help)->check(one_of({"auto", "cpu", "cuda"}))->capture_default_str();
   app.add_option("--kernels", o.kernels, kernels_help)->capture_default_str();
+  app.add_option("--precision", o.precision, precision_help)
+      ->check(one_of({"fp32", "tf32", "bf16"}))
+      ->capture_default_str();
   app.add_option("--threads", o.threads, threads_help)->check(whole_number(0, 1024))->capture_default_str();
 }
 
@@ -84,6 +87,9 @@ engine::Device& open_device(const DeviceOptions& o) {
   } catch (const std::invalid_argument& error) {
     throw UsageError(fmt::format("--{} (device {})", error.what(), engine::to_string(device.type())));
   }
+  device.policy.precision = o.precision == "bf16"   ? kernels::Precision::bf16
+                            : o.precision == "tf32" ? kernels::Precision::tf32
+                                                    : kernels::Precision::fp32;
   return device;
 }
 

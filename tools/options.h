@@ -24,13 +24,16 @@ inline constexpr int most_images_in_batch = 65536;
 
 // Which device, which of its kernels, and how many threads emulate them.
 struct DeviceOptions {
-  std::string device = "auto", kernels = "auto";
+  std::string device = "auto", kernels = "auto", precision = "fp32";
   int threads = 0;  // 0: all cores
 };
 inline constexpr const char* device_help = "where to compute: cuda (a GPU), cpu, or auto: cuda where there is one";
 inline constexpr const char* kernels_help =
     "which kernels: auto, native (this project's), vendor (a library's where there is one), or OP=NAME for single "
     "operations, separated by commas; `mobilenet info` lists them";
+inline constexpr const char* precision_help =
+    "fp32; tf32: products on tensor cores, which round their factors to 11 bits; bf16: activations and their gradients "
+    "in training are bfloat16, sums, weights and the optimiser fp32 (with --block fused)";
 inline constexpr const char* threads_help = "threads on the CPU that run native kernels; 0: one a core";
 void add_options(CLI::App&, DeviceOptions&);
 

@@ -44,6 +44,7 @@ void for_each_option(Options& o, Visit visit) {
   visit("data", o.data, changeable, any, data_help);
   visit("device", o.device.device, changeable, one_of({"auto", "cpu", "cuda"}), device_help);
   visit("kernels", o.device.kernels, changeable, any, kernels_help);
+  visit("precision", o.device.precision, fixed, one_of({"fp32", "tf32", "bf16"}), precision_help);
   visit("threads", o.device.threads, changeable, whole_number(0, 1024), threads_help);
   visit("workers", o.workers, changeable, whole_number(0, 64), "threads that prepare batches ahead; 0: none");
   visit("epochs", o.epochs, changeable, whole_number(1, 1'000'000), "how often to go through the training images");
@@ -166,19 +167,32 @@ std::string named_without_fused_pass(const engine::Device& device) {
   return named->first + "=" + named->second;
 }
 
+template <class T>
+std::string named_without_fused_pass_for(const engine::Device& device) {
+  for (const std::string& row : {named_without_fused_pass<kernels::Conv2dOf<T>>(device),
+                                 named_without_fused_pass<kernels::DepthwiseConvOf<T>>(device),
+                                 named_without_fused_pass<kernels::PointwiseConvOf<T>>(device),
+                                 named_without_fused_pass<kernels::GlobalAvgPoolOf<T>>(device)})
+    if (!row.empty()) return row;
+  return "";
+}
+
 }  // namespace
 
 std::string resolve_block(std::string& block, models::Convolutions convolutions, const CLI::App& app,
                           const engine::Device& device) {
-  if (block == "plain") return "";
+  const bool bf16 = device.policy.precision == kernels::Precision::bf16;
   std::string why;
-  if (convolutions == models::Convolutions::standard) why = "--model standard";
-  for (const std::string& row :
-       {named_without_fused_pass<kernels::Conv2d>(device), named_without_fused_pass<kernels::DepthwiseConv>(device),
-        named_without_fused_pass<kernels::PointwiseConv>(device),
-        named_without_fused_pass<kernels::GlobalAvgPool>(device)})
-    if (!row.empty() && why.empty()) why = "--kernels " + row;
-  if (why.empty()) return "";
+  if (convolutions == models::Convolutions::standard) {
+    why = "--model standard";
+  } else {
+    const std::string row =
+        bf16 ? named_without_fused_pass_for<kernels::Bf16>(device) : named_without_fused_pass_for<float>(device);
+    if (!row.empty()) why = "--kernels " + row;
+  }
+  if (bf16 && block == "plain") throw UsageError("--precision bf16 and --block plain: bfloat16 is for the fused block");
+  if (block == "plain" || why.empty()) return "";
+  if (bf16) throw UsageError(fmt::format("--precision bf16 and {}, which has no fused passes in bfloat16", why));
   if (app.get_option("--block")->count() > 0)
     throw UsageError(fmt::format("--block fused and {}, which has no fused passes: one of them", why));
   block = "plain";

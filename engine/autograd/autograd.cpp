@@ -47,7 +47,8 @@ Tensor Function::apply(std::shared_ptr<Function> function, const std::vector<Ten
   if (!wanted || !grad_enabled()) return y;
   function->order_ = ++applied;
   for (const Tensor& x : inputs)
-    function->edges_.push_back({x.creator(), x.requires_grad() && !x.creator() ? x : Tensor(), x.shape(), x.device()});
+    function->edges_.push_back(
+        {x.creator(), x.requires_grad() && !x.creator() ? x : Tensor(), x.shape(), x.dtype(), x.device()});
   y.impl().requires_grad = true;
   y.impl().creator = std::move(function);
   return y;
@@ -66,7 +67,7 @@ Tensor Gradients::operator[](size_t i) {
     in_place_[i] = true;
     return written_[i] = edge.leaf.grad_buffer();
   }
-  return written_[i] = Tensor::empty(edge.shape, edge.device);
+  return written_[i] = Tensor::empty(edge.shape, edge.device, edge.dtype);
 }
 
 void Gradients::set(size_t i, const Tensor& gradient) { written_.at(i) = gradient; }

@@ -49,6 +49,7 @@ class Function {
     std::shared_ptr<Function> function;  // to the function that made the input, or
     Tensor leaf;                         // to this leaf, or (neither) nowhere
     Shape shape;                         // of the input
+    DType dtype;
     DeviceType device;
   };
   std::vector<Edge> edges_;

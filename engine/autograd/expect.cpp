@@ -19,13 +19,13 @@ std::string pattern_to_string(const Shape& pattern) {
 
 }  // namespace
 
-void expect(const char* operation, const char* name, const Tensor& t, const Shape& pattern) {
+void expect(const char* operation, const char* name, const Tensor& t, const Shape& pattern, DType dtype) {
   bool fits = t.shape().size() == pattern.size();
   for (size_t i = 0; fits && i < pattern.size(); ++i)
     fits = t.shape()[i] > 0 && t.shape()[i] <= INT_MAX && (pattern[i] == any || t.shape()[i] == pattern[i]);
-  if (!fits || t.dtype() != DType::float32)
-    throw Error(operation, fmt::format("{} is {} {}, expected float32 {}", name, to_string(t.dtype()),
-                                       to_string(t.shape()), pattern_to_string(pattern)));
+  if (!fits || t.dtype() != dtype)
+    throw Error(operation, fmt::format("{} is {} {}, expected {} {}", name, to_string(t.dtype()), to_string(t.shape()),
+                                       to_string(dtype), pattern_to_string(pattern)));
 }
 
 void expect(const char* operation, const char* name, const Tensor& t, const Shape& pattern, const Tensor& x) {
@@ -43,10 +43,10 @@ void expect_stride(const char* operation, int stride) {
   if (stride != 1 && stride != 2) throw Error(operation, fmt::format("stride {} is neither 1 nor 2", stride));
 }
 
-int64_t channels_of(const char* operation, const Tensor& x) {
-  if (x.shape().empty() || x.dtype() != DType::float32 || x.count() == 0 || x.shape().back() > INT_MAX)
-    throw Error(operation, fmt::format("x is {} {}, expected float32 with a last dimension of channels",
-                                       to_string(x.dtype()), to_string(x.shape())));
+int64_t channels_of(const char* operation, const Tensor& x, DType dtype) {
+  if (x.shape().empty() || x.dtype() != dtype || x.count() == 0 || x.shape().back() > INT_MAX)
+    throw Error(operation, fmt::format("x is {} {}, expected {} with a last dimension of channels",
+                                       to_string(x.dtype()), to_string(x.shape()), to_string(dtype)));
   return x.shape().back();
 }
 

@@ -7,12 +7,13 @@ namespace engine {
 
 constexpr int64_t any = -1;  // in an expected shape
 
-// Unless t is a float32 tensor of the expected shape.
-void expect(const char* operation, const char* name, const Tensor& t, const Shape& pattern);
-// The same for what must fit x, and be on its device.
+// Unless t is a tensor of the expected shape and type.
+void expect(const char* operation, const char* name, const Tensor& t, const Shape& pattern,
+            DType dtype = DType::float32);
+// The same for what must be float32, fit x, and be on its device.
 void expect(const char* operation, const char* name, const Tensor& t, const Shape& pattern, const Tensor& x);
 void expect_stride(const char* operation, int stride);  // 1 or 2
 // x as rows of its last dimension: the size of that dimension.
-int64_t channels_of(const char* operation, const Tensor& x);
+int64_t channels_of(const char* operation, const Tensor& x, DType dtype = DType::float32);
 
 }  // namespace engine

@@ -88,32 +88,36 @@ kernels::Conv2dShape conv2d_shape(const char* operation, const Tensor& x, const 
   const auto size = [](const Tensor& t, size_t i) { return static_cast<int>(t.size(i)); };
   return {size(x, 0), size(x, 1), size(x, 2), size(x, 3), size(w, 0), stride};
 }
-kernels::DepthwiseConvShape depthwise_shape(const char* operation, const Tensor& x, const Tensor& w, int stride) {
+kernels::DepthwiseConvShape depthwise_shape(const char* operation, const Tensor& x, const Tensor& w, int stride,
+                                            DType dtype) {
   expect_stride(operation, stride);
-  expect(operation, "x", x, {any, any, any, any});
+  expect(operation, "x", x, {any, any, any, any}, dtype);
   expect(operation, "weight", w, {3, 3, x.size(3)}, x);
   const auto size = [&](size_t i) { return static_cast<int>(x.size(i)); };
   return {size(0), size(1), size(2), size(3), stride};
 }
-kernels::PointwiseConvShape pointwise_shape(const char* operation, const Tensor& x, const Tensor& w) {
-  const int64_t channels = channels_of(operation, x);
+kernels::PointwiseConvShape pointwise_shape(const char* operation, const Tensor& x, const Tensor& w, DType dtype) {
+  const int64_t channels = channels_of(operation, x, dtype);
   expect(operation, "weight", w, {any, channels}, x);
   return {x.count() / channels, static_cast<int>(channels), static_cast<int>(w.size(0))};
 }
 
 // What they make.
-Tensor output(const Tensor& x, const kernels::Conv2dShape& s) {
-  return Tensor::empty({s.batch, s.out_height(), s.out_width(), s.out_channels}, x.device());
+Tensor output(const Tensor& x, const kernels::Conv2dShape& s, DType dtype) {
+  return Tensor::empty({s.batch, s.out_height(), s.out_width(), s.out_channels}, x.device(), dtype);
 }
-Tensor output(const Tensor& x, const kernels::DepthwiseConvShape& s) {
-  return Tensor::empty({s.batch, s.out_height(), s.out_width(), s.channels}, x.device());
+Tensor output(const Tensor& x, const kernels::DepthwiseConvShape& s, DType dtype) {
+  return Tensor::empty({s.batch, s.out_height(), s.out_width(), s.channels}, x.device(), dtype);
 }
-Tensor output(const Tensor& x, const kernels::PointwiseConvShape& s) {
+Tensor output(const Tensor& x, const kernels::PointwiseConvShape& s, DType dtype) {
   Shape shape = x.shape();
   shape.back() = s.out_channels;
-  return Tensor::empty(shape, x.device());
+  return Tensor::empty(shape, x.device(), dtype);
 }
 
+// In the functions, T is the type of z and of what goes backward: float or Bf16.
+
+template <class T>
 struct FusedConv2d : Function {
   kernels::Conv2dShape s{};
   NormParameters parameters;
@@ -126,9 +130,9 @@ struct FusedConv2d : Function {
   Tensor forward(const std::vector<Tensor>& in) override {
     x = in[0];
     s = conv2d_shape(name(), x, in[1], s.stride);
-    const Tensor y = output(x, s);
+    const Tensor y = output(x, s, dtype_of<T>());
     norm = make_norm(name(), parameters, y);
-    run(device(x.device()), &kernels::Conv2d::forward_fused, s, x.data<float>(), in[1].data<float>(), y.data<float>(),
+    run(device(x.device()), &kernels::Conv2dOf<T>::forward_fused, s, x.data<float>(), in[1].data<float>(), y.data<T>(),
         norm->kernel_norm());
     z = y.view(y.shape());
     return y;
@@ -136,13 +140,13 @@ struct FusedConv2d : Function {
 
   void backward(const Tensor& du, Gradients& dx) override {
     if (dx.wanted(0)) throw Error(name(), "has no gradient for x: it is for images");
-    run(device(du.device()), &kernels::Conv2d::backward_weight_fused, s, x.data<float>(), z.data<float>(),
-        complete(name(), norm), du.data<float>(), dx[1].data<float>());
+    run(device(du.device()), &kernels::Conv2dOf<T>::backward_weight_fused, s, x.data<float>(), z.data<T>(),
+        complete(name(), norm), du.data<T>(), dx[1].data<float>());
   }
 };
 
 // Inputs: x.z, weight, and the weight and bias of x's batch norm.
-template <class Row, class Shape>
+template <class T, class Row, class Shape>
 struct FusedConv : Function {
   Shape s{};
   Norm norm_x, norm_z;
@@ -151,48 +155,48 @@ struct FusedConv : Function {
 
   FusedConv(Norm norm_x, const NormParameters& p) : norm_x(std::move(norm_x)), parameters(p) {}
 
-  // Once x, w and s are set.
-  Tensor run_forward() {
-    const Tensor y = output(x, s);
+  Tensor forward_from(const Tensor& input, const Tensor& weight, const Shape& shape) {
+    x = input, w = weight, s = shape;
+    const Tensor y = output(x, s, dtype_of<T>());
     norm_z = make_norm(name(), parameters, y);
-    run(device(x.device()), &Row::forward_fused, s, x.data<float>(), norm_x->kernel_norm(), w.data<float>(),
-        y.data<float>(), norm_z->kernel_norm());
+    run(device(x.device()), &Row::forward_fused, s, x.data<T>(), norm_x->kernel_norm(), w.data<float>(), y.data<T>(),
+        norm_z->kernel_norm());
     z = y.view(y.shape());
     return y;
   }
 
   void backward(const Tensor& du, Gradients& dx) override {
     const kernels::FusedNorm below = with_gradients(norm_x, dx, 2);
-    run(device(du.device()), &Row::backward_fused, s, x.data<float>(), below, w.data<float>(), z.data<float>(),
-        complete(name(), norm_z), du.data<float>(), dx[0].data<float>(), dx[1].data<float>());
+    run(device(du.device()), &Row::backward_fused, s, x.data<T>(), below, w.data<float>(), z.data<T>(),
+        complete(name(), norm_z), du.data<T>(), dx[0].data<T>(), dx[1].data<float>());
   }
 };
 
-struct FusedDepthwiseConv : FusedConv<kernels::DepthwiseConv, kernels::DepthwiseConvShape> {
-  FusedDepthwiseConv(Norm norm_x, int stride, const NormParameters& p) : FusedConv(std::move(norm_x), p) {
-    s.stride = stride;
-  }
+template <class T>
+struct FusedDepthwiseConv : FusedConv<T, kernels::DepthwiseConvOf<T>, kernels::DepthwiseConvShape> {
+  int stride;
+
+  FusedDepthwiseConv(Norm norm_x, int stride, const NormParameters& p)
+      : FusedDepthwiseConv::FusedConv(std::move(norm_x), p), stride(stride) {}
   const char* name() const override { return "fused_depthwise_conv"; }
 
   Tensor forward(const std::vector<Tensor>& in) override {
-    x = in[0], w = in[1];
-    s = depthwise_shape(name(), x, w, s.stride);
-    return run_forward();
+    return this->forward_from(in[0], in[1], depthwise_shape(name(), in[0], in[1], stride, dtype_of<T>()));
   }
 };
 
-struct FusedPointwiseConv : FusedConv<kernels::PointwiseConv, kernels::PointwiseConvShape> {
-  using FusedConv::FusedConv;
+template <class T>
+struct FusedPointwiseConv : FusedConv<T, kernels::PointwiseConvOf<T>, kernels::PointwiseConvShape> {
+  using FusedPointwiseConv::FusedConv::FusedConv;
   const char* name() const override { return "fused_pointwise_conv"; }
 
   Tensor forward(const std::vector<Tensor>& in) override {
-    x = in[0], w = in[1];
-    s = pointwise_shape(name(), x, w);
-    return run_forward();
+    return this->forward_from(in[0], in[1], pointwise_shape(name(), in[0], in[1], dtype_of<T>()));
   }
 };
 
 // Inputs: x.z, and the weight and bias of its batch norm.
+template <class T>
 struct FusedGlobalAvgPool : Function {
   kernels::GlobalAvgPoolShape s{};
   Norm norm;
@@ -203,28 +207,30 @@ struct FusedGlobalAvgPool : Function {
 
   Tensor forward(const std::vector<Tensor>& in) override {
     x = in[0];
-    expect(name(), "x", x, {any, any, any, any});
+    expect(name(), "x", x, {any, any, any, any}, dtype_of<T>());
     s.batch = x.size(0), s.positions = x.size(1) * x.size(2), s.channels = x.size(3);
     const Tensor y = Tensor::empty({s.batch, s.channels}, x.device());
-    run(device(x.device()), &kernels::GlobalAvgPool::forward_fused, s, x.data<float>(), norm->kernel_norm(),
+    run(device(x.device()), &kernels::GlobalAvgPoolOf<T>::forward_fused, s, x.data<T>(), norm->kernel_norm(),
         y.data<float>());
     return y;
   }
 
   void backward(const Tensor& dy, Gradients& dx) override {
     const kernels::FusedNorm below = with_gradients(norm, dx, 1);
-    run(device(dy.device()), &kernels::GlobalAvgPool::backward_fused, s, x.data<float>(), below, dy.data<float>(),
-        dx[0].data<float>());
+    run(device(dy.device()), &kernels::GlobalAvgPoolOf<T>::backward_fused, s, x.data<T>(), below, dy.data<float>(),
+        dx[0].data<T>());
   }
 };
 
-}  // namespace
-
-namespace {
+// with(T()) for the type of a tensor's elements.
+template <class With>
+auto for_type(DType dtype, With with) {
+  return dtype == DType::bfloat16 ? with(kernels::Bf16()) : with(float());
+}
 
 template <class Row, class Shape>
 Tensor folded(const char* operation, const Shape& s, const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  const Tensor y = output(x, s);
+  const Tensor y = output(x, s, DType::float32);
   expect(operation, "bias", bias, {y.shape().back()}, x);
   run(device(x.device()), &Row::forward_folded, s, x.data<float>(), weight.data<float>(), bias.data<float>(),
       y.data<float>());
@@ -234,29 +240,38 @@ Tensor folded(const char* operation, const Shape& s, const Tensor& x, const Tens
 }  // namespace
 
 Normed fused_conv2d(const Tensor& x, const Tensor& weight, int stride, const NormParameters& norm) {
-  const auto function = std::make_shared<FusedConv2d>(stride, norm);
-  const Tensor z = Function::apply(function, {x, weight});
-  return {z, function->norm};
+  const bool bf16 = device(x.device()).policy.precision == kernels::Precision::bf16;
+  return for_type(bf16 ? DType::bfloat16 : DType::float32, [&](auto t) -> Normed {
+    const auto function = std::make_shared<FusedConv2d<decltype(t)>>(stride, norm);
+    const Tensor z = Function::apply(function, {x, weight});
+    return {z, function->norm};
+  });
 }
 
 Normed fused_depthwise_conv(const Normed& x, const Tensor& weight, int stride, const NormParameters& norm) {
   const Norm taken = take("fused_depthwise_conv", x);
-  const auto function = std::make_shared<FusedDepthwiseConv>(taken, stride, norm);
-  const Tensor z = Function::apply(function, {x.z, weight, taken->parameters.weight, taken->parameters.bias});
-  return {z, function->norm_z};
+  return for_type(x.z.dtype(), [&](auto t) -> Normed {
+    const auto function = std::make_shared<FusedDepthwiseConv<decltype(t)>>(taken, stride, norm);
+    const Tensor z = Function::apply(function, {x.z, weight, taken->parameters.weight, taken->parameters.bias});
+    return {z, function->norm_z};
+  });
 }
 
 Normed fused_pointwise_conv(const Normed& x, const Tensor& weight, const NormParameters& norm) {
   const Norm taken = take("fused_pointwise_conv", x);
-  const auto function = std::make_shared<FusedPointwiseConv>(taken, norm);
-  const Tensor z = Function::apply(function, {x.z, weight, taken->parameters.weight, taken->parameters.bias});
-  return {z, function->norm_z};
+  return for_type(x.z.dtype(), [&](auto t) -> Normed {
+    const auto function = std::make_shared<FusedPointwiseConv<decltype(t)>>(taken, norm);
+    const Tensor z = Function::apply(function, {x.z, weight, taken->parameters.weight, taken->parameters.bias});
+    return {z, function->norm_z};
+  });
 }
 
 Tensor fused_global_avg_pool(const Normed& x) {
   const Norm taken = take("fused_global_avg_pool", x);
-  return Function::apply(std::make_shared<FusedGlobalAvgPool>(taken),
-                         {x.z, taken->parameters.weight, taken->parameters.bias});
+  return for_type(x.z.dtype(), [&](auto t) {
+    return Function::apply(std::make_shared<FusedGlobalAvgPool<decltype(t)>>(taken),
+                           {x.z, taken->parameters.weight, taken->parameters.bias});
+  });
 }
 
 Tensor folded_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, int stride) {
@@ -266,12 +281,13 @@ Tensor folded_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, 
 
 Tensor folded_depthwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias, int stride) {
   const char* const name = "folded_depthwise_conv";
-  return folded<kernels::DepthwiseConv>(name, depthwise_shape(name, x, weight, stride), x, weight, bias);
+  return folded<kernels::DepthwiseConv>(name, depthwise_shape(name, x, weight, stride, DType::float32), x, weight,
+                                        bias);
 }
 
 Tensor folded_pointwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const char* const name = "folded_pointwise_conv";
-  return folded<kernels::PointwiseConv>(name, pointwise_shape(name, x, weight), x, weight, bias);
+  return folded<kernels::PointwiseConv>(name, pointwise_shape(name, x, weight, DType::float32), x, weight, bias);
 }
 
 }  // namespace engine

@@ -27,7 +27,8 @@ struct NormParameters {
 struct NormState;  // what the functions on both sides of a batch norm share
 
 struct Normed {
-  Tensor z;  // (…, C) before batch norm and ReLU6
+  Tensor
+      z;  // (…, C) before batch norm and ReLU6; bfloat16 where fused_conv2d found that precision in the device's policy
   std::shared_ptr<NormState> norm;
 };
 

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/error.h"
+#include "kernels/common/bf16.h"
 
 namespace engine::io {
 namespace {
@@ -19,6 +20,8 @@ const char* file_dtype(DType dtype) {
       return "I32";
     case DType::uint8:
       return "U8";
+    case DType::bfloat16:
+      return "BF16";
   }
   return "?";
 }
@@ -151,13 +154,16 @@ Array to_array(const NamedTensor& n) {
     case DType::uint8:
       array.data = bytes_of<uint8_t>(n.tensor);
       break;
+    case DType::bfloat16:
+      array.data = bytes_of<kernels::Bf16>(n.tensor);
+      break;
   }
   taps_last(array.data, n.tensor.shape(), n.layout, size_of(n.tensor.dtype()));
   return array;
 }
 
 NamedTensor from_array(const Array& array, Layout layout, DeviceType device) {
-  for (const DType dtype : {DType::float32, DType::int32, DType::uint8}) {
+  for (const DType dtype : {DType::float32, DType::int32, DType::uint8, DType::bfloat16}) {
     if (array.dtype != file_dtype(dtype)) continue;
     Shape shape;
     if (!memory_shape(array.shape, layout, shape))
@@ -171,9 +177,11 @@ NamedTensor from_array(const Array& array, Layout layout, DeviceType device) {
         return {array.name, tensor_of<int32_t>(data, shape, device), layout};
       case DType::uint8:
         return {array.name, tensor_of<uint8_t>(data, shape, device), layout};
+      case DType::bfloat16:
+        return {array.name, tensor_of<kernels::Bf16>(data, shape, device), layout};
     }
   }
-  throw InputError(array.name, fmt::format("dtype {} is none of F32, I32, U8", array.dtype));
+  throw InputError(array.name, fmt::format("dtype {} is none of F32, I32, U8, BF16", array.dtype));
 }
 
 void save_weights(const std::filesystem::path& path, const nn::Module& module,

@@ -5,6 +5,7 @@
 #include "engine/device/device.h"
 #include "engine/error.h"
 #include "engine/tensor/impl.h"
+#include "kernels/common/bf16.h"
 
 namespace engine {
 namespace {
@@ -40,7 +41,7 @@ std::string to_string(const Shape& shape) {
   return "(" + text + ")";
 }
 
-size_t size_of(DType dtype) { return dtype == DType::uint8 ? 1 : 4; }
+size_t size_of(DType dtype) { return dtype == DType::uint8 ? 1 : dtype == DType::bfloat16 ? 2 : 4; }
 
 const char* to_string(DType dtype) {
   switch (dtype) {
@@ -50,6 +51,8 @@ const char* to_string(DType dtype) {
       return "int32";
     case DType::uint8:
       return "uint8";
+    case DType::bfloat16:
+      return "bfloat16";
   }
   return "?";
 }
@@ -65,6 +68,10 @@ DType dtype_of<int32_t>() {
 template <>
 DType dtype_of<uint8_t>() {
   return DType::uint8;
+}
+template <>
+DType dtype_of<kernels::Bf16>() {
+  return DType::bfloat16;
 }
 
 Tensor Tensor::empty(Shape shape, DeviceType type, DType dtype) {
@@ -155,6 +162,8 @@ void Tensor::fill(double value) {
       return write<int32_t>(std::vector<int32_t>(count(), static_cast<int32_t>(value)));
     case DType::uint8:
       return write<uint8_t>(std::vector<uint8_t>(count(), static_cast<uint8_t>(value)));
+    case DType::bfloat16:
+      return write<kernels::Bf16>(std::vector<kernels::Bf16>(count(), kernels::to_bf16(static_cast<float>(value))));
   }
 }
 

@@ -17,11 +17,11 @@ using Shape = std::vector<int64_t>;
 int64_t count(const Shape&);          // elements: the product of the sizes; 1 for the empty shape
 std::string to_string(const Shape&);  // "(128, 32, 32, 3)"
 
-enum class DType { float32, int32, uint8 };
+enum class DType { float32, int32, uint8, bfloat16 };
 size_t size_of(DType);  // bytes an element
 const char* to_string(DType);
 template <class T>
-DType dtype_of();  // float, int32_t, uint8_t
+DType dtype_of();  // float, int32_t, uint8_t, kernels::Bf16
 
 // A handle: copying it shares memory, gradient and history, as in PyTorch, and `const` is the handle's, not the
 // memory's. Elements are contiguous, the last dimension runs fastest; activations are NHWC. All work runs in order on
