@@ -4,7 +4,9 @@
 
 #include <simt/simt.h>
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -12,6 +14,7 @@
 
 #include "build_info.h"
 #include "engine/io/file.h"
+#include "kernels/common/bf16.h"
 #include "tools/bench.h"
 #include "tools/bench_shapes.h"
 #include "tools/bench_timing.h"
@@ -36,22 +39,43 @@ constexpr double most_seconds = 2;  // of the timed runs of one row on one shape
 // smaller batch of the same layer.
 constexpr double most_reference_flops = 1e8;
 
+// One element, as it lies in memory.
+std::array<unsigned char, 4> encode(Element element, double value) {
+  std::array<unsigned char, 4> bytes{};
+  const auto store = [&](auto x) { std::memcpy(bytes.data(), &x, sizeof x); };
+  if (element == Element::real) store(static_cast<float>(value));
+  if (element == Element::integer) store(static_cast<int32_t>(value));
+  if (element == Element::bf16) store(kernels::to_bf16(static_cast<float>(value)));
+  return bytes;
+}
+
+std::vector<double> decode(Element element, const std::vector<unsigned char>& bytes) {
+  std::vector<double> numbers(bytes.size() / size_of(element));
+  const auto load = [&](auto x, size_t i) {
+    std::memcpy(&x, &bytes[i * sizeof x], sizeof x);
+    return x;
+  };
+  for (size_t i = 0; i < numbers.size(); ++i)
+    numbers[i] = element == Element::real      ? static_cast<double>(load(float{}, i))
+                 : element == Element::integer ? load(int32_t{}, i)
+                                               : static_cast<double>(kernels::to_float(load(kernels::Bf16{}, i)));
+  return numbers;
+}
+
 // Arrays in device memory, with what they hold at first.
 class Data {
  public:
   Data(engine::Device& device, const Arrays& arrays) : device_(device), arrays_(arrays) {
     std::mt19937 random(1);
     for (const Array& array : arrays) {
-      buffers_.emplace_back(device, 4 * array.count);
+      const size_t size = size_of(array.element);
+      buffers_.emplace_back(device, size * array.count);
       pointers_.push_back(buffers_.back().data());
-      drawn_.emplace_back(array.use == Use::out ? 0 : array.count);
-      const double range = array.high - array.low + (array.integer ? 1 : 0);
-      for (Word& word : drawn_.back()) {
+      drawn_.emplace_back(array.use == Use::out ? 0 : size * array.count);
+      const double range = array.high - array.low + (array.element == Element::integer ? 1 : 0);
+      for (size_t at = 0; at < drawn_.back().size(); at += size) {
         const double value = array.low + range * (static_cast<double>(random() >> 8) * 0x1p-24);
-        if (array.integer)
-          word.integer = static_cast<int32_t>(value);
-        else
-          word.real = static_cast<float>(value);
+        std::memcpy(&drawn_.back()[at], encode(array.element, value).data(), size);
       }
     }
     reset();
@@ -75,33 +99,24 @@ class Data {
   Numbers drawn() const {
     Numbers numbers;
     for (size_t i = 0; i < arrays_.size(); ++i)
-      numbers.push_back(arrays_[i].use == Use::out ? std::vector<double>(arrays_[i].count) : numbers_of(i, drawn_[i]));
+      numbers.push_back(arrays_[i].use == Use::out ? std::vector<double>(arrays_[i].count)
+                                                   : decode(arrays_[i].element, drawn_[i]));
     return numbers;
   }
   std::vector<double> read(size_t i) const {
-    std::vector<Word> words(arrays_[i].count);
-    device_.runtime().copy(words.data(), pointers_[i], buffers_[i].bytes(), engine::CopyKind::device_to_host,
+    std::vector<unsigned char> bytes(buffers_[i].bytes());
+    device_.runtime().copy(bytes.data(), pointers_[i], bytes.size(), engine::CopyKind::device_to_host,
                            device_.stream());
     device_.synchronize();
-    return numbers_of(i, words);
+    return decode(arrays_[i].element, bytes);
   }
 
  private:
-  union Word {
-    float real;
-    int32_t integer;
-  };
-  std::vector<double> numbers_of(size_t i, const std::vector<Word>& words) const {
-    std::vector<double> numbers(words.size());
-    for (size_t k = 0; k < words.size(); ++k)
-      numbers[k] = arrays_[i].integer ? words[k].integer : static_cast<double>(words[k].real);
-    return numbers;
-  }
   engine::Device& device_;
   Arrays arrays_;
   std::vector<engine::Buffer> buffers_;
   std::vector<void*> pointers_;
-  std::vector<std::vector<Word>> drawn_;
+  std::vector<std::vector<unsigned char>> drawn_;
 };
 
 struct Result {

@@ -1,15 +1,12 @@
 #include "tools/bench_operations.h"
 
-#include <algorithm>
 #include <cmath>
-#include <stdexcept>
-#include <string_view>
+#include <type_traits>
 
 #include "engine/tensor/tensor.h"
 #include "kernels/adam/adam.h"
 #include "kernels/add/add.h"
 #include "kernels/batchnorm/batchnorm.h"
-#include "kernels/common/tolerance.h"
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/depthwise_conv/depthwise_conv.h"
@@ -17,105 +14,13 @@
 #include "kernels/linear/linear.h"
 #include "kernels/pointwise_conv/pointwise_conv.h"
 #include "kernels/relu6/relu6.h"
+#include "tools/bench_fused.h"
+#include "tools/bench_pass.h"
 
 namespace tools::bench {
 namespace {
 
 using namespace kernels;
-
-constexpr double unit = 0x1p-24;  // of fp32's rounding: half the distance of two floats, relative
-
-// --- from an entry of the table to a Pass ---
-
-// An entry's parts, with the shape's type.
-template <class Shape>
-struct Entry {
-  const char* name;
-  Arrays (*arrays)(const Shape&);
-  double (*flops)(const Shape&);
-  void (*reference)(const Shape&, Numbers&);
-  std::function<Numbers(const Shape&, const Numbers& before, const Numbers& after, Precision)> allowed;
-};
-
-template <class Row>
-const Row& row_named(DeviceType device, std::string_view name) {
-  for (const Row& row : implementations<Row>(device))
-    if (name == row.name) return row;
-  throw std::logic_error("bench: no such row");
-}
-
-// `call(row, context, shape, data)` runs the pass.
-template <class Shape, class Row, class Function, class Call>
-Pass pass(Function Row::*member, Entry<Shape> entry, Call call) {
-  const auto typed = [](const void* shape) -> const Shape& { return *static_cast<const Shape*>(shape); };
-  Pass p;
-  p.name = entry.name;
-  p.offset = engine::pass_offset(member);
-  p.arrays = [=](const void* s) { return entry.arrays(typed(s)); };
-  p.flops = [=](const void* s) { return entry.flops(typed(s)); };
-  p.describe = [=](const void* s) { return engine::describe(typed(s)); };
-  p.reference = [=](const void* s, Numbers& numbers) { entry.reference(typed(s), numbers); };
-  p.allowed = [=](const void* s, const Numbers& before, const Numbers& after, Precision precision) {
-    return entry.allowed(typed(s), before, after, precision);
-  };
-  p.rows = [=](DeviceType device, const void* s) {
-    std::vector<RowInfo> infos;
-    for (const Row& row : implementations<Row>(device))
-      if (row.*member != nullptr && row.supports(typed(s)))
-        infos.push_back({row.name, row.idea, row.provider, precision_of(row)});
-    return infos;
-  };
-  p.prepare = [=](engine::Device& device, const char* name, const void* s,
-                  const std::vector<void*>& data) -> std::function<void()> {
-    const Row& row = row_named<Row>(device.type(), name);
-    const Shape& shape = typed(s);
-    return [=, &row, &shape, &device] { call(row, device.context(row.workspace(shape)), shape, data); };
-  };
-  return p;
-}
-
-// Of a pass whose results are sums of products of two numbers that it reads: the reference on absolute values gives
-// the magnitudes.
-template <class Shape>
-auto sums(void (*reference)(const Shape&, Numbers&), double (*terms)(const Shape&)) {
-  return [=](const Shape& s, const Numbers& before, const Numbers&, Precision precision) {
-    const double n = terms(s), share = sum_tolerance(n, tensor_core_rounding(precision, 2, n));
-    Numbers magnitude = before;
-    for (auto& array : magnitude)
-      for (double& x : array) x = std::fabs(x);
-    reference(s, magnitude);
-    for (auto& array : magnitude)
-      for (double& x : array) x *= share;
-    return magnitude;
-  };
-}
-
-// Of a pass that rounds nothing.
-template <class Shape>
-Numbers exact(const Shape&, const Numbers&, const Numbers& after, Precision) {
-  Numbers zero = after;
-  for (auto& array : zero) std::fill(array.begin(), array.end(), 0.0);
-  return zero;
-}
-
-float* floats(const std::vector<void*>& data, size_t i) { return static_cast<float*>(data[i]); }
-
-// f(context, shape, a, b, result): the signature of most passes.
-template <class Row, class Function>
-auto three_arrays(Function Row::*member) {
-  return [=](const Row& row, Context& context, const auto& s, const std::vector<void*>& d) {
-    (row.*member)(context, s, floats(d, 0), floats(d, 1), floats(d, 2));
-  };
-}
-
-// A pass of three arrays, of a reference with the same three. terms: the products that an element of the result is a
-// sum of.
-template <auto reference, class Shape, class Row, class Function>
-Pass product(const char* name, Function Row::*member, Arrays (*arrays)(const Shape&), double (*flops)(const Shape&),
-             double (*terms)(const Shape&)) {
-  const auto in_double = [](const Shape& s, Numbers& n) { reference(s, n[0].data(), n[1].data(), n[2].data()); };
-  return pass<Shape>(member, {name, arrays, flops, in_double, sums<Shape>(in_double, terms)}, three_arrays(member));
-}
 
 template <class Shape>
 AnyShape shape(const Shape& s) {
@@ -157,35 +62,50 @@ Operation depthwise_conv() {
                flops, [](const S& s) { return static_cast<double>(y(s)) / s.channels; })}};
 }
 
-Operation pointwise_conv() {
+// T: the type of the activations and of their gradients.
+template <class T>
+std::vector<Pass> pointwise_passes(const char* forward, const char* backward_data, const char* backward_weight) {
   using S = PointwiseConvShape;
-  static constexpr auto x = [](const S& s) { return s.rows * s.in_channels; };
-  static constexpr auto y = [](const S& s) { return s.rows * s.out_channels; };
+  using Row = PointwiseConvOf<T>;
+  static constexpr Element element = std::is_same_v<T, Bf16> ? Element::bf16 : Element::real;
+  static constexpr auto x = [](const S& s, const char* name, Use use) -> Array {
+    return {name, s.rows * s.in_channels, use, -1, 1, element};
+  };
+  static constexpr auto y = [](const S& s, const char* name, Use use) -> Array {
+    return {name, s.rows * s.out_channels, use, -1, 1, element};
+  };
   static constexpr auto w = [](const S& s) { return int64_t{s.in_channels} * s.out_channels; };
-  const auto flops = [](const S& s) { return 2.0 * static_cast<double>(x(s)) * s.out_channels; };
-  return {"pointwise_conv",
-          {"batch", "height", "width", "in_channels", "out_channels"},
-          [](const Values& v) {
-            return shape(S{v[0] * v[1] * v[2], narrow(v[3]), narrow(v[4])});
-          },
-          {product<reference::pointwise_conv_forward, S>(
-               "forward", &PointwiseConv::forward,
-               [](const S& s) -> Arrays {
-                 return {{"x", x(s)}, {"w", w(s)}, {"y", y(s), Use::out}};
-               },
-               flops, [](const S& s) { return static_cast<double>(s.in_channels); }),
-           product<reference::pointwise_conv_backward_data, S>(
-               "backward_data", &PointwiseConv::backward_data,
-               [](const S& s) -> Arrays {
-                 return {{"dy", y(s)}, {"w", w(s)}, {"dx", x(s), Use::out}};
-               },
-               flops, [](const S& s) { return static_cast<double>(s.out_channels); }),
-           product<reference::pointwise_conv_backward_weight, S>(
-               "backward_weight", &PointwiseConv::backward_weight,
-               [](const S& s) -> Arrays {
-                 return {{"x", x(s)}, {"dy", y(s)}, {"dw", w(s), Use::out}};
-               },
-               flops, [](const S& s) { return static_cast<double>(s.rows); })}};
+  const auto flops = [](const S& s) { return 2.0 * static_cast<double>(s.rows) * static_cast<double>(w(s)); };
+  return {product<reference::pointwise_conv_forward, S>(
+              forward, &Row::forward,
+              [](const S& s) -> Arrays {
+                return {x(s, "x", Use::in), {"w", w(s)}, y(s, "y", Use::out)};
+              },
+              flops, [](const S& s) { return static_cast<double>(s.in_channels); }),
+          product<reference::pointwise_conv_backward_data, S>(
+              backward_data, &Row::backward_data,
+              [](const S& s) -> Arrays {
+                return {y(s, "dy", Use::in), {"w", w(s)}, x(s, "dx", Use::out)};
+              },
+              flops, [](const S& s) { return static_cast<double>(s.out_channels); }),
+          product<reference::pointwise_conv_backward_weight, S>(
+              backward_weight, &Row::backward_weight,
+              [](const S& s) -> Arrays {
+                return {x(s, "x", Use::in), y(s, "dy", Use::in), {"dw", w(s), Use::out}};
+              },
+              flops, [](const S& s) { return static_cast<double>(s.rows); })};
+}
+
+Operation pointwise_conv() {
+  Operation operation = {"pointwise_conv",
+                         {"batch", "height", "width", "in_channels", "out_channels"},
+                         [](const Values& v) {
+                           return shape(PointwiseConvShape{v[0] * v[1] * v[2], narrow(v[3]), narrow(v[4])});
+                         },
+                         pointwise_passes<float>("forward", "backward_data", "backward_weight")};
+  for (Pass& pass : pointwise_passes<Bf16>("forward_bf16", "backward_data_bf16", "backward_weight_bf16"))
+    operation.passes.push_back(std::move(pass));
+  return operation;
 }
 
 Operation conv2d() {
@@ -504,9 +424,12 @@ Operation cross_entropy() {
                    {"forward_backward",
                     [](const S& s) -> Arrays {
                       const int64_t count = int64_t{s.batch} * s.classes;
-                      return {{"logits", count, Use::in, -4, 4}, {"labels", s.batch, Use::in, 0, s.classes - 1.0, true},
-                              {"losses", s.batch, Use::out},     {"correct", s.batch, Use::out, 0, 1, true},
-                              {"mean_loss", 1, Use::out},        {"dlogits", count, Use::out}};
+                      return {{"logits", count, Use::in, -4, 4},
+                              {"labels", s.batch, Use::in, 0, s.classes - 1.0, Element::integer},
+                              {"losses", s.batch, Use::out},
+                              {"correct", s.batch, Use::out, 0, 1, Element::integer},
+                              {"mean_loss", 1, Use::out},
+                              {"dlogits", count, Use::out}};
                     },
                     [](const S& s) { return 8.0 * s.batch * s.classes; }, in_double, allowed},
                    [](const CrossEntropy& row, Context& context, const S& s, const std::vector<void*>& d) {
@@ -599,9 +522,20 @@ Operation add() {
 }  // namespace
 
 const std::vector<Operation>& operations() {
-  static const std::vector<Operation> all = {
-      conv2d(),          depthwise_conv(), pointwise_conv(), batchnorm(), relu6(),
-      global_avg_pool(), linear(),         cross_entropy(),  adam(),      add()};
+  const auto with = [](Operation operation, const std::vector<Pass>& passes) {
+    operation.passes.insert(operation.passes.end(), passes.begin(), passes.end());
+    return operation;
+  };
+  static const std::vector<Operation> all = {with(conv2d(), conv2d_fused_passes()),
+                                             with(depthwise_conv(), depthwise_conv_fused_passes()),
+                                             with(pointwise_conv(), pointwise_conv_fused_passes()),
+                                             batchnorm(),
+                                             relu6(),
+                                             with(global_avg_pool(), global_avg_pool_fused_passes()),
+                                             linear(),
+                                             cross_entropy(),
+                                             adam(),
+                                             add()};
   return all;
 }
 
@@ -614,7 +548,7 @@ const Operation* find_operation(const std::string& name) {
 const Pass* find_pass(const engine::PassCall& call) {
   if (const Operation* operation = find_operation(call.operation))
     for (const Pass& pass : operation->passes)
-      if (pass.offset == call.pass) return &pass;
+      if (pass.offset == call.pass && *pass.type == *call.type) return &pass;
   return nullptr;
 }
 

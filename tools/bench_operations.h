@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <typeinfo>
 #include <vector>
 
 #include "engine/device/run.h"
@@ -17,14 +18,16 @@ using Values = std::vector<int64_t>;
 // The shape struct of an operation (kernels::DepthwiseConvShape, …), its type forgotten.
 using AnyShape = std::shared_ptr<const void>;
 
-// An array that a pass reads or writes. Elements have 4 bytes.
+// An array that a pass reads or writes.
+enum class Element { real, integer, bf16 };  // float, int32_t, kernels::Bf16
+inline size_t size_of(Element element) { return element == Element::bf16 ? 2 : 4; }
 enum class Use { in, out, updated };
 struct Array {
   std::string name;
   int64_t count;
   Use use = Use::in;
-  double low = -1, high = 1;  // what is read is drawn uniformly between these
-  bool integer = false;       // int32; drawn from low … high, both included
+  double low = -1, high = 1;  // what is read is drawn uniformly between these; of integers, both included
+  Element element = Element::real;
 };
 using Arrays = std::vector<Array>;
 
@@ -40,7 +43,8 @@ struct RowInfo {
 // The functions take a shape of the pass's own operation.
 struct Pass {
   const char* name;
-  size_t offset;  // engine::pass_offset
+  size_t offset;               // engine::pass_offset
+  const std::type_info* type;  // of a row of its table
   std::function<Arrays(const void* shape)> arrays;
   std::function<double(const void* shape)> flops;  // a multiply-add is two
   std::function<std::string(const void* shape)> describe;

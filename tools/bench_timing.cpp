@@ -122,9 +122,9 @@ Roofline measure_roofline(engine::Device& device, Stopwatch& stopwatch, ColdCach
   std::vector<engine::Buffer> buffers;
   std::vector<void*> data;
   for (const Array& array : forward.arrays(shape.get())) {
-    buffers.emplace_back(device, 4 * array.count);
+    buffers.emplace_back(device, size_of(array.element) * array.count);
     data.push_back(buffers.back().data());
-    device.runtime().fill(data.back(), 0x3c, 4 * array.count, device.stream());  // floats of 0.0115
+    device.runtime().fill(data.back(), 0x3c, buffers.back().bytes(), device.stream());  // floats of 0.0115
   }
   const double flops = forward.flops(shape.get());
   for (const RowInfo& row : forward.rows(device.type(), shape.get())) {

@@ -1,6 +1,8 @@
 // Running one pass of an operation on a device: from the operation's table to the kernel.
 #pragma once
 
+#include <typeinfo>
+
 #include "engine/device/device.h"
 #include "engine/error.h"
 
@@ -37,10 +39,11 @@ std::string describe(const kernels::Relu6Shape&);
 
 // One pass that run() puts on a device's stream.
 struct PassCall {
-  const char* operation;  // Row::operation
-  const char* row;        // the chosen row's name
-  size_t pass;            // pass_offset of the pass
-  const void* shape;      // the operation's shape
+  const char* operation;       // Row::operation
+  const char* row;             // the chosen row's name
+  const std::type_info* type;  // of the row: an operation may have a table for each type of its activations
+  size_t pass;                 // pass_offset of the pass
+  const void* shape;           // the operation's shape
 };
 
 // To measure: run() tells it of every pass, before and after it is put on the stream. Null but for a measurement.
@@ -70,7 +73,7 @@ void run(Device& device, Pass Row::*pass, const Shape& shape, Arguments&&... arg
     const Row& row = kernels::choose(device.type(), device.policy, shape, pass);
     name = row.name;
     kernels::Context& context = device.context(row.workspace(shape));
-    const PassCall call = {Row::operation, name, pass_offset(pass), &shape};
+    const PassCall call = {Row::operation, name, &typeid(Row), pass_offset(pass), &shape};
     if (run_observer != nullptr) run_observer->before(device, call);
     (row.*pass)(context, shape, std::forward<Arguments>(arguments)...);
     if (run_observer != nullptr) run_observer->after(device, call);

@@ -170,7 +170,8 @@ TEST_CASE("bench: what is allowed is far below what a lost term changes") {
         before.emplace_back(a.count);
         for (int64_t i = 0; i < a.count && a.use != Use::out; ++i)
           before.back()[i] =
-              std::floor(a.low) + (a.integer ? 1 : (a.high - a.low) * static_cast<double>(i * 37 % 101) / 101);
+              std::floor(a.low) +
+              (a.element == Element::integer ? 1 : (a.high - a.low) * static_cast<double>(i * 37 % 101) / 101);
       }
       Numbers after = before;
       pass.reference(any.get(), after);

@@ -1,0 +1,485 @@
+#include "tools/bench_fused.h"
+
+#include "kernels/common/fused_norm.h"
+#include "kernels/conv2d/conv2d.h"
+#include "kernels/depthwise_conv/depthwise_conv.h"
+#include "kernels/global_avg_pool/global_avg_pool.h"
+#include "kernels/pointwise_conv/pointwise_conv.h"
+#include "tools/bench_pass.h"
+
+// Each pass is checked by itself: what it would get from other passes (a batch norm's statistics and gradients) is
+// drawn, so its results are sums of products of given numbers.
+namespace tools::bench {
+namespace {
+
+using namespace kernels;
+
+constexpr float eps = 1e-5f, momentum = 0.1f;
+
+// The arrays of a batch norm, one after the other from some place in a pass's arrays on.
+//
+// That of what a pass loads: weight bias mean invstd scale, and where its gradients are there, slope constant.
+void append_loaded(Arrays& arrays, const std::string& name, int64_t channels, bool with_gradients) {
+  arrays.push_back({name + ".weight", channels, Use::in, -1, 3});
+  arrays.push_back({name + ".bias", channels, Use::in, 0, 4});
+  arrays.push_back({name + ".mean", channels});
+  arrays.push_back({name + ".invstd", channels, Use::in, 0.5, 2});
+  arrays.push_back({name + ".scale", channels, Use::in, -1, 3});
+  if (!with_gradients) return;
+  arrays.push_back({name + ".slope", channels});
+  arrays.push_back({name + ".constant", channels});
+}
+FusedNorm loaded(const std::vector<void*>& d, size_t i, bool with_gradients) {
+  FusedNorm n{};
+  n.weight = floats(d, i), n.bias = floats(d, i + 1);
+  n.eps = eps, n.momentum = momentum;
+  n.mean = floats(d, i + 2), n.invstd = floats(d, i + 3), n.scale = floats(d, i + 4);
+  if (with_gradients) n.slope = floats(d, i + 5), n.constant = floats(d, i + 6);
+  return n;
+}
+
+// That of what a pass stores forward: weight bias running_mean running_var mean invstd scale.
+void append_stored(Arrays& arrays, int64_t channels) {
+  arrays.push_back({"norm_z.weight", channels, Use::in, -1, 3});
+  arrays.push_back({"norm_z.bias", channels, Use::in, 0, 4});
+  arrays.push_back({"norm_z.running_mean", channels, Use::updated});
+  arrays.push_back({"norm_z.running_var", channels, Use::updated, 0.5, 2});
+  for (const char* name : {"norm_z.mean", "norm_z.invstd", "norm_z.scale"})
+    arrays.push_back({name, channels, Use::out});
+}
+FusedNorm stored(const std::vector<void*>& d, size_t i) {
+  FusedNorm n{};
+  n.weight = floats(d, i), n.bias = floats(d, i + 1);
+  n.eps = eps, n.momentum = momentum;
+  n.running_mean = floats(d, i + 2), n.running_var = floats(d, i + 3);
+  n.mean = floats(d, i + 4), n.invstd = floats(d, i + 5), n.scale = floats(d, i + 6);
+  return n;
+}
+
+// And the gradients that a pass leaves of the norm of what it loads: dweight dbias slope constant.
+void append_gradients(Arrays& arrays, int64_t channels) {
+  for (const char* name : {"norm_x.dweight", "norm_x.dbias", "norm_x.slope", "norm_x.constant"})
+    arrays.push_back({name, channels, Use::out});
+}
+FusedNorm with_gradients(FusedNorm n, const std::vector<void*>& d, size_t i) {
+  n.dweight = floats(d, i), n.dbias = floats(d, i + 1), n.slope = floats(d, i + 2), n.constant = floats(d, i + 3);
+  return n;
+}
+
+using Doubles = std::vector<double>;
+
+int64_t rows_of(const Doubles& z, const Doubles& factor) { return static_cast<int64_t>(z.size() / factor.size()); }
+int channels_of(const Doubles& factor) { return static_cast<int>(factor.size()); }
+
+// The activation of n[z], whose norm stands at n[norm]; and the sizes of the numbers that add up to it.
+Doubles activation(const Numbers& n, size_t z, size_t norm) {
+  Doubles a(n[z].size());
+  reference::fused_activate(rows_of(n[z], n[norm]), channels_of(n[norm]), n[norm + 2].data(), n[norm + 4].data(),
+                            n[norm + 1].data(), n[z].data(), a.data());
+  return a;
+}
+Doubles activation_size(const Numbers& n, size_t z, size_t norm) {
+  Doubles size(n[z].size());
+  for (size_t i = 0; i < size.size(); ++i) {
+    const size_t c = i % n[norm].size();
+    size[i] = std::fabs(n[norm + 4][c]) * (std::fabs(n[z][i]) + std::fabs(n[norm + 2][c])) + std::fabs(n[norm + 1][c]);
+  }
+  return size;
+}
+
+// The gradient at n[z] from that behind its norm, n[du].
+Doubles gradient(const Numbers& n, size_t z, size_t norm, size_t du) {
+  Doubles dz(n[z].size());
+  reference::fused_gradient(rows_of(n[z], n[norm]), channels_of(n[norm]), n[norm + 2].data(), n[norm + 4].data(),
+                            n[norm + 5].data(), n[norm + 6].data(), n[z].data(), n[du].data(), dz.data());
+  return dz;
+}
+Doubles gradient_size(const Numbers& n, size_t z, size_t norm, size_t du) {
+  Doubles size(n[z].size());
+  for (size_t i = 0; i < size.size(); ++i) {
+    const size_t c = i % n[norm].size();
+    size[i] = std::fabs(n[norm + 4][c] * n[du][i]) +
+              std::fabs(n[norm + 5][c]) * (std::fabs(n[z][i]) + std::fabs(n[norm + 2][c])) + std::fabs(n[norm + 6][c]);
+  }
+  return size;
+}
+
+// n[du] and the four gradients from n[gradients] on, from the gradient da at the activation of n[x].
+void mask(Numbers& n, size_t x, size_t norm, const Doubles& da, size_t du, size_t gradients) {
+  reference::fused_mask(rows_of(n[x], n[norm]), channels_of(n[norm]), n[norm + 2].data(), n[norm + 3].data(),
+                        n[norm + 4].data(), n[norm + 1].data(), n[x].data(), da.data(), n[du].data(),
+                        n[gradients].data(), n[gradients + 1].data(), n[gradients + 2].data(), n[gradients + 3].data());
+}
+// What they may be off by: `size` is that of the numbers that da is the sum of, `share` what a sum of as many terms may
+// be off by. Where u is so near a corner of ReLU6 that its own rounding may decide on which side it is, da may be there
+// or not.
+void mask_allowed(const Numbers& n, size_t x, size_t norm, const Doubles& da, const Doubles& size, double terms,
+                  Precision precision, size_t du, size_t gradients, Numbers& allowed) {
+  const size_t channels = n[norm].size();
+  const auto rows = static_cast<double>(rows_of(n[x], n[norm]));
+  const double share = sum_tolerance(terms, tensor_core_rounding(precision, 2, terms));
+  const double sum_share = sum_tolerance(terms + rows, tensor_core_rounding(precision, 2, terms));
+  const Doubles u_size = activation_size(n, x, norm);
+  for (size_t k = gradients; k < gradients + 4; ++k) std::fill(allowed[k].begin(), allowed[k].end(), 0.0);
+  for (size_t i = 0; i < da.size(); ++i) {
+    const size_t c = i % channels;
+    const double difference = n[x][i] - n[norm + 2][c];
+    const double u = n[norm + 4][c] * difference + n[norm + 1][c];
+    const double corner = std::min(std::fabs(u), std::fabs(u - 6));
+    const double wavering = corner <= 8 * unit * u_size[i] ? std::fabs(da[i]) : 0;
+    const double there = u > 0 && u < 6 ? size[i] : 0;
+    allowed[du][i] = share * size[i] + wavering;
+    const double factor = (std::fabs(n[x][i]) + std::fabs(n[norm + 2][c])) * n[norm + 3][c];
+    allowed[gradients + 1][c] += sum_share * there + wavering;
+    allowed[gradients][c] += (sum_share * there + wavering) * factor;
+  }
+  for (size_t c = 0; c < channels; ++c) {
+    const double scale = std::fabs(n[norm + 4][c]) / rows;
+    allowed[gradients + 2][c] = scale * n[norm + 3][c] * allowed[gradients][c];
+    allowed[gradients + 3][c] = scale * allowed[gradients + 1][c];
+  }
+}
+
+// The statistics of n[z] into the norm at n[norm].
+void statistics(Numbers& n, size_t z, size_t norm) {
+  const size_t channels = n[norm].size();
+  const auto rows = static_cast<double>(rows_of(n[z], n[norm]));
+  Doubles mean(channels), variance(channels);
+  for (size_t i = 0; i < n[z].size(); ++i) mean[i % channels] += n[z][i] / rows;
+  for (size_t i = 0; i < n[z].size(); ++i) {
+    const double d = n[z][i] - mean[i % channels];
+    variance[i % channels] += d * d / rows;
+  }
+  for (size_t c = 0; c < channels; ++c) {
+    const double m = momentum;
+    n[norm + 2][c] = (1 - m) * n[norm + 2][c] + m * mean[c];
+    n[norm + 3][c] = (1 - m) * n[norm + 3][c] + m * variance[c] * rows / (rows - 1);
+    n[norm + 4][c] = mean[c];
+    n[norm + 5][c] = 1 / std::sqrt(variance[c] + double{eps});
+    n[norm + 6][c] = n[norm][c] * n[norm + 5][c];
+  }
+}
+// What they may be off by, where each element of z may be off by what stands in allowed[z]. A mean rounds as a sum of
+// values does; the mean of M squares, each below range², as sum_tolerance says for M terms; and z's own errors add up
+// to at most their largest.
+void statistics_allowed(const Numbers& before, const Numbers& after, size_t z, size_t norm, Numbers& allowed) {
+  const size_t channels = after[norm].size();
+  const auto rows = static_cast<double>(rows_of(after[z], after[norm]));
+  Doubles size(channels), range(channels), error(channels);
+  for (size_t i = 0; i < after[z].size(); ++i) {
+    const size_t c = i % channels;
+    size[c] = std::max(size[c], std::fabs(after[z][i]));
+    range[c] = std::max(range[c], std::fabs(after[z][i] - after[norm + 4][c]));
+    error[c] = std::max(error[c], allowed[z][i]);
+  }
+  const double sum = sum_tolerance(rows) + 12 * unit;
+  for (size_t c = 0; c < channels; ++c) {
+    const double invstd = after[norm + 5][c], variance = 1 / (invstd * invstd);
+    const double mean_error = sum * size[c] + error[c];
+    const double variance_error = sum * range[c] * range[c] + 2 * range[c] * error[c] + error[c] * error[c];
+    const double relative = std::min(1.0, variance_error / variance) + 4 * unit;  // of 1/σ
+    allowed[norm + 4][c] = mean_error;
+    allowed[norm + 5][c] = relative * invstd;
+    allowed[norm + 6][c] = relative * std::fabs(after[norm + 6][c]);
+    allowed[norm + 2][c] = mean_error + 3 * unit * (std::fabs(before[norm + 2][c]) + std::fabs(after[norm + 4][c]));
+    allowed[norm + 3][c] = 2 * variance_error + 3 * unit * (std::fabs(before[norm + 3][c]) + 2 * variance);
+  }
+}
+
+// What the passes below need to know of a convolution.
+struct Conv2dOf {
+  using Shape = Conv2dShape;
+  using Row = Conv2d;
+  static int64_t x(const Shape& s) { return int64_t{s.batch} * s.height * s.width * s.in_channels; }
+  static int64_t y(const Shape& s) { return int64_t{s.batch} * s.out_height() * s.out_width() * s.out_channels; }
+  static int64_t w(const Shape& s) { return 9 * int64_t{s.in_channels} * s.out_channels; }
+  static int in_channels(const Shape& s) { return s.in_channels; }
+  static int out_channels(const Shape& s) { return s.out_channels; }
+  static double terms(const Shape& s) { return 9.0 * s.in_channels; }
+  static constexpr auto forward = reference::conv2d_forward;
+  static constexpr auto backward_weight = reference::conv2d_backward_weight;
+};
+struct DepthwiseOf {
+  using Shape = DepthwiseConvShape;
+  using Row = DepthwiseConv;
+  static int64_t x(const Shape& s) { return int64_t{s.batch} * s.height * s.width * s.channels; }
+  static int64_t y(const Shape& s) { return int64_t{s.batch} * s.out_height() * s.out_width() * s.channels; }
+  static int64_t w(const Shape& s) { return 9 * int64_t{s.channels}; }
+  static int in_channels(const Shape& s) { return s.channels; }
+  static int out_channels(const Shape& s) { return s.channels; }
+  static double terms(const Shape&) { return 9; }
+  static double data_terms(const Shape&) { return 9; }
+  static constexpr auto forward = reference::depthwise_conv_forward;
+  static constexpr auto backward_data = reference::depthwise_conv_backward_data;
+  static constexpr auto backward_weight = reference::depthwise_conv_backward_weight;
+};
+struct PointwiseOf {
+  using Shape = PointwiseConvShape;
+  using Row = PointwiseConv;
+  static int64_t x(const Shape& s) { return s.rows * s.in_channels; }
+  static int64_t y(const Shape& s) { return s.rows * s.out_channels; }
+  static int64_t w(const Shape& s) { return int64_t{s.in_channels} * s.out_channels; }
+  static int in_channels(const Shape& s) { return s.in_channels; }
+  static int out_channels(const Shape& s) { return s.out_channels; }
+  static double terms(const Shape& s) { return s.in_channels; }
+  static double data_terms(const Shape& s) { return s.out_channels; }
+  static constexpr auto forward = reference::pointwise_conv_forward;
+  static constexpr auto backward_data = reference::pointwise_conv_backward_data;
+  static constexpr auto backward_weight = reference::pointwise_conv_backward_weight;
+};
+
+template <class Op>
+double flops(const typename Op::Shape& s) {
+  return 2 * static_cast<double>(Op::y(s)) * Op::terms(s);
+}
+template <class Op>
+double twice_flops(const typename Op::Shape& s) {
+  return 2 * flops<Op>(s);
+}
+template <class Op>
+double weight_terms(const typename Op::Shape& s) {
+  return static_cast<double>(Op::y(s)) / Op::out_channels(s);
+}
+
+void scale_by(Doubles& numbers, double factor) {
+  for (double& x : numbers) x *= factor;
+}
+Doubles absolute(Doubles numbers) {
+  for (double& x : numbers) x = std::fabs(x);
+  return numbers;
+}
+
+// x, and where there is a batch norm before it: norm_x.
+template <class Op, bool normed>
+struct Forward {
+  using S = typename Op::Shape;
+  static constexpr size_t norm_x = 1, w = normed ? 6 : 1, z = w + 1, norm_z = z + 1;
+  static Arrays arrays(const S& s) {
+    Arrays all = {{"x", Op::x(s), Use::in, -2, 3}};
+    if (normed) append_loaded(all, "norm_x", Op::in_channels(s), false);
+    all.push_back({"w", Op::w(s)});
+    all.push_back({"z", Op::y(s), Use::out});
+    append_stored(all, Op::out_channels(s));
+    return all;
+  }
+  static Doubles input(const Numbers& n) { return normed ? activation(n, 0, norm_x) : n[0]; }
+  static void reference(const S& s, Numbers& n) {
+    Op::forward(s, input(n).data(), n[w].data(), n[z].data());
+    statistics(n, z, norm_z);
+  }
+  static Numbers allowed(const S& s, const Numbers& before, const Numbers& after, Precision precision) {
+    Numbers error = after;
+    const Doubles size = normed ? activation_size(before, 0, norm_x) : absolute(before[0]);
+    Op::forward(s, size.data(), absolute(before[w]).data(), error[z].data());
+    const double terms = Op::terms(s) + 3;  // an activation has three roundings of its own
+    scale_by(error[z], sum_tolerance(terms, tensor_core_rounding(precision, 2, terms)));
+    statistics_allowed(before, after, z, norm_z, error);
+    return error;
+  }
+};
+
+template <class Op>
+struct Backward {
+  using S = typename Op::Shape;
+  static constexpr size_t norm_x = 1, w = 6, z = 7, norm_z = 8, du_z = 15, du_x = 16, dw = 17, gradients = 18;
+  static Arrays arrays(const S& s) {
+    Arrays all = {{"x", Op::x(s), Use::in, -2, 3}};
+    append_loaded(all, "norm_x", Op::in_channels(s), false);
+    all.push_back({"w", Op::w(s)});
+    all.push_back({"z", Op::y(s)});
+    append_loaded(all, "norm_z", Op::out_channels(s), true);
+    all.push_back({"du_z", Op::y(s)});
+    all.push_back({"du_x", Op::x(s), Use::out});
+    all.push_back({"dw", Op::w(s), Use::out});
+    append_gradients(all, Op::in_channels(s));
+    return all;
+  }
+  static Doubles input_gradient(const S& s, const Numbers& n) {
+    Doubles da(n[0].size());
+    Op::backward_data(s, gradient(n, z, norm_z, du_z).data(), n[w].data(), da.data());
+    return da;
+  }
+  static void reference(const S& s, Numbers& n) {
+    const Doubles dz = gradient(n, z, norm_z, du_z);
+    Op::backward_weight(s, activation(n, 0, norm_x).data(), dz.data(), n[dw].data());
+    mask(n, 0, norm_x, input_gradient(s, n), du_x, gradients);
+  }
+  static Numbers allowed(const S& s, const Numbers& before, const Numbers& after, Precision precision) {
+    Numbers error = after;
+    const Doubles dz_size = gradient_size(before, z, norm_z, du_z);
+    Doubles da_size(before[0].size());
+    Op::backward_data(s, dz_size.data(), absolute(before[w]).data(), da_size.data());
+    // dz and the activation have a few roundings of their own.
+    mask_allowed(before, 0, norm_x, input_gradient(s, before), da_size, Op::data_terms(s) + 4, precision, du_x,
+                 gradients, error);
+    Op::backward_weight(s, activation_size(before, 0, norm_x).data(), dz_size.data(), error[dw].data());
+    const double terms = weight_terms<Op>(s) + 7;
+    scale_by(error[dw], sum_tolerance(terms, tensor_core_rounding(precision, 2, terms)));
+    return error;
+  }
+};
+
+// x w bias y
+template <class Op>
+Pass folded() {
+  using S = typename Op::Shape;
+  using Row = typename Op::Row;
+  const auto arrays = [](const S& s) -> Arrays {
+    return {{"x", Op::x(s), Use::in, 0, 6},
+            {"w", Op::w(s)},
+            {"bias", Op::out_channels(s), Use::in, -2, 4},
+            {"y", Op::y(s), Use::out}};
+  };
+  const auto in_double = [](const S& s, Numbers& n) {
+    Op::forward(s, n[0].data(), n[1].data(), n[3].data());
+    for (size_t i = 0; i < n[3].size(); ++i) n[3][i] = std::clamp(n[3][i] + n[2][i % n[2].size()], 0.0, 6.0);
+  };
+  const auto allowed = [](const S& s, const Numbers& before, const Numbers& after, Precision precision) {
+    Numbers error = after;
+    Op::forward(s, absolute(before[0]).data(), absolute(before[1]).data(), error[3].data());
+    const double terms = Op::terms(s) + 1;
+    const double share = sum_tolerance(terms, tensor_core_rounding(precision, 2, terms));
+    for (size_t i = 0; i < error[3].size(); ++i)
+      error[3][i] = share * (error[3][i] + std::fabs(before[2][i % before[2].size()]));
+    return error;
+  };
+  return pass<S>(&Row::forward_folded, {"forward_folded", arrays, flops<Op>, in_double, allowed},
+                 [](const Row& row, Context& context, const S& s, const std::vector<void*>& d) {
+                   row.forward_folded(context, s, floats(d, 0), floats(d, 1), floats(d, 2), floats(d, 3));
+                 });
+}
+
+// Of a convolution between two batch norms.
+template <class Op>
+std::vector<Pass> between_norms() {
+  using S = typename Op::Shape;
+  using Row = typename Op::Row;
+  using F = Forward<Op, true>;
+  using B = Backward<Op>;
+  return {pass<S>(&Row::forward_fused, {"forward_fused", F::arrays, flops<Op>, F::reference, F::allowed},
+                  [](const Row& row, Context& context, const S& s, const std::vector<void*>& d) {
+                    row.forward_fused(context, s, floats(d, 0), loaded(d, F::norm_x, false), floats(d, F::w),
+                                      floats(d, F::z), stored(d, F::norm_z));
+                  }),
+          pass<S>(&Row::backward_fused, {"backward_fused", B::arrays, twice_flops<Op>, B::reference, B::allowed},
+                  [](const Row& row, Context& context, const S& s, const std::vector<void*>& d) {
+                    row.backward_fused(context, s, floats(d, 0),
+                                       with_gradients(loaded(d, B::norm_x, false), d, B::gradients), floats(d, B::w),
+                                       floats(d, B::z), loaded(d, B::norm_z, true), floats(d, B::du_z),
+                                       floats(d, B::du_x), floats(d, B::dw));
+                  }),
+          folded<Op>()};
+}
+
+// x z norm_z du_z dw, of the first convolution.
+struct BackwardWeight {
+  using Op = Conv2dOf;
+  using S = Conv2dShape;
+  static constexpr size_t z = 1, norm_z = 2, du_z = 9, dw = 10;
+  static Arrays arrays(const S& s) {
+    Arrays all = {{"x", Op::x(s), Use::in, -2, 3}, {"z", Op::y(s)}};
+    append_loaded(all, "norm_z", s.out_channels, true);
+    all.push_back({"du_z", Op::y(s)});
+    all.push_back({"dw", Op::w(s), Use::out});
+    return all;
+  }
+  static void reference(const S& s, Numbers& n) {
+    Op::backward_weight(s, n[0].data(), gradient(n, z, norm_z, du_z).data(), n[dw].data());
+  }
+  static Numbers allowed(const S& s, const Numbers& before, const Numbers& after, Precision precision) {
+    Numbers error = after;
+    Op::backward_weight(s, absolute(before[0]).data(), gradient_size(before, z, norm_z, du_z).data(), error[dw].data());
+    const double terms = weight_terms<Op>(s) + 4;  // dz has a few roundings of its own
+    scale_by(error[dw], sum_tolerance(terms, tensor_core_rounding(precision, 2, terms)));
+    return error;
+  }
+};
+
+// x norm_x y, and x norm_x dy du_x and the norm's gradients.
+struct Pool {
+  using S = GlobalAvgPoolShape;
+  static constexpr size_t norm_x = 1, y = 6, dy = 6, du_x = 7, gradients = 8;
+  static int64_t x_count(const S& s) { return int64_t{s.batch} * s.positions * s.channels; }
+  static int64_t y_count(const S& s) { return int64_t{s.batch} * s.channels; }
+  static Arrays loaded_arrays(const S& s) {
+    Arrays all = {{"x", x_count(s), Use::in, -2, 3}};
+    append_loaded(all, "norm_x", s.channels, false);
+    return all;
+  }
+  static Arrays forward_arrays(const S& s) {
+    Arrays all = loaded_arrays(s);
+    all.push_back({"y", y_count(s), Use::out});
+    return all;
+  }
+  static void forward(const S& s, Numbers& n) {
+    kernels::reference::global_avg_pool_forward(s, activation(n, 0, norm_x).data(), n[y].data());
+  }
+  static Numbers forward_allowed(const S& s, const Numbers& before, const Numbers& after, Precision) {
+    Numbers error = after;
+    kernels::reference::global_avg_pool_forward(s, activation_size(before, 0, norm_x).data(), error[y].data());
+    scale_by(error[y], sum_tolerance(s.positions + 3.0));
+    return error;
+  }
+  static Arrays backward_arrays(const S& s) {
+    Arrays all = loaded_arrays(s);
+    all.push_back({"dy", y_count(s)});
+    all.push_back({"du_x", x_count(s), Use::out});
+    append_gradients(all, s.channels);
+    return all;
+  }
+  static Doubles input_gradient(const S& s, const Doubles& dy_values) {
+    Doubles da(x_count(s));
+    kernels::reference::global_avg_pool_backward(s, dy_values.data(), da.data());
+    return da;
+  }
+  static void backward(const S& s, Numbers& n) { mask(n, 0, norm_x, input_gradient(s, n[dy]), du_x, gradients); }
+  static Numbers backward_allowed(const S& s, const Numbers& before, const Numbers& after, Precision precision) {
+    Numbers error = after;
+    const Doubles da = input_gradient(s, before[dy]);
+    mask_allowed(before, 0, norm_x, da, absolute(da), 1 + 4, precision, du_x, gradients, error);
+    return error;
+  }
+};
+
+}  // namespace
+
+std::vector<Pass> conv2d_fused_passes() {
+  using S = Conv2dShape;
+  using F = Forward<Conv2dOf, false>;
+  using B = BackwardWeight;
+  return {pass<S>(&Conv2d::forward_fused, {"forward_fused", F::arrays, flops<Conv2dOf>, F::reference, F::allowed},
+                  [](const Conv2d& row, Context& context, const S& s, const std::vector<void*>& d) {
+                    row.forward_fused(context, s, floats(d, 0), floats(d, F::w), floats(d, F::z), stored(d, F::norm_z));
+                  }),
+          pass<S>(&Conv2d::backward_weight_fused,
+                  {"backward_weight_fused", B::arrays, flops<Conv2dOf>, B::reference, B::allowed},
+                  [](const Conv2d& row, Context& context, const S& s, const std::vector<void*>& d) {
+                    row.backward_weight_fused(context, s, floats(d, 0), floats(d, B::z), loaded(d, B::norm_z, true),
+                                              floats(d, B::du_z), floats(d, B::dw));
+                  }),
+          folded<Conv2dOf>()};
+}
+
+std::vector<Pass> depthwise_conv_fused_passes() { return between_norms<DepthwiseOf>(); }
+
+std::vector<Pass> pointwise_conv_fused_passes() { return between_norms<PointwiseOf>(); }
+
+std::vector<Pass> global_avg_pool_fused_passes() {
+  using S = GlobalAvgPoolShape;
+  using P = Pool;
+  const auto flops = [](const S& s) { return 4.0 * static_cast<double>(P::x_count(s)); };
+  return {pass<S>(&GlobalAvgPool::forward_fused,
+                  {"forward_fused", P::forward_arrays, flops, P::forward, P::forward_allowed},
+                  [](const GlobalAvgPool& row, Context& context, const S& s, const std::vector<void*>& d) {
+                    row.forward_fused(context, s, floats(d, 0), loaded(d, P::norm_x, false), floats(d, P::y));
+                  }),
+          pass<S>(&GlobalAvgPool::backward_fused,
+                  {"backward_fused", P::backward_arrays, flops, P::backward, P::backward_allowed},
+                  [](const GlobalAvgPool& row, Context& context, const S& s, const std::vector<void*>& d) {
+                    row.backward_fused(context, s, floats(d, 0),
+                                       with_gradients(loaded(d, P::norm_x, false), d, P::gradients), floats(d, P::dy),
+                                       floats(d, P::du_x));
+                  })};
+}
+
+}  // namespace tools::bench
