@@ -14,6 +14,7 @@
 #include "tools/bench_operations.h"
 #include "tools/bench_timing.h"
 #include "tools/options.h"
+#include "tools/train_options.h"
 
 namespace tools::bench {
 namespace {
@@ -23,7 +24,7 @@ using nlohmann::json;
 struct Options {
   models::MobileNetV1Config config;
   DeviceOptions device;
-  std::string clock = "device", graph = "on";
+  std::string clock = "device", graph = "on", block = "fused";
   int batch = 128, steps = 10;
   bool inference = false;
   JsonOption json;
@@ -247,8 +248,10 @@ void print(const char* what, const Measured& m, const Roofline& roofline, int ba
              time_text(m.profiled_seconds - sum.seconds), 100 * (1 - sum.seconds / m.profiled_seconds));
 }
 
-int run(const Options& o) {
+int run(Options& o, const CLI::App& app) {
   engine::Device& device = open_device(o.device);
+  const std::string message = resolve_block(o.block, o.config.convolutions, app, device);
+  if (!message.empty()) print_message(message);
   const Clock clock = parse_clock(o.clock, device);
   std::optional<Measured> training, inference;
   Roofline roofline;
@@ -270,6 +273,7 @@ int run(const Options& o) {
   const auto labels = engine::Tensor::from_host(classes, {o.batch}, device.type());
 
   if (!o.inference) {
+    model.fused = o.block == "fused";
     engine::optim::Optimizer optimizer(model.parameters(), {});
     const auto step = [&] {
       const engine::CrossEntropyResult result = engine::cross_entropy(model(images), labels);
@@ -282,8 +286,11 @@ int run(const Options& o) {
   }
   model.eval();
   const engine::NoGrad no_grad;
-  inference = measure(
-      o, device, clock, parameters, [] {}, [&] { model(images); });
+  // In the plain way batch norm and ReLU6 are passes of their own; else batch norm is folded into the weights.
+  const models::FoldedMobileNetV1 folded(model);
+  const auto pass = [&] { o.block == "fused" ? folded(images) : model(images); };
+  const auto nothing = [] {};
+  inference = measure(o, device, clock, parameters, nothing, pass);
   measure_ceiling();
 
   if (!o.json.alone()) {
@@ -305,6 +312,7 @@ int run(const Options& o) {
             {"batch", o.batch},
             {"kernels", o.device.kernels},
             {"graph", o.graph},
+            {"block", o.block},
             {"roofline", to_json(roofline)},
             {"inference", to_json(*inference, roofline, o.batch)}};
   if (training) j["training"] = to_json(*training, roofline, o.batch);
@@ -327,6 +335,7 @@ Command add_step(CLI::App& bench) {
   app->add_option("--graph", o->graph, "time the step as a captured graph; the profile never is one")
       ->check(one_of({"on", "off"}))
       ->capture_default_str();
+  app->add_option("--block", o->block, block_help)->check(one_of({"fused", "plain"}))->capture_default_str();
   add_network_options(*app, o->config);
   app->add_option_function<std::string>(
          "--model", [o](const std::string& name) { o->config.convolutions = models::parse_model(name); },
@@ -336,7 +345,7 @@ Command add_step(CLI::App& bench) {
   add_options(*app, o->device);
   add_clock_option(*app, o->clock);
   add_json_option(*app, o->json);
-  return {app, [o] { return run(*o); }};
+  return {app, [o, app] { return run(*o, *app); }};
 }
 
 }  // namespace tools::bench
