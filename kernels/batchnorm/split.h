@@ -2,7 +2,7 @@
 // `vectorised` (V = 4 channels a thread).
 //
 //   sums     a thread walks R rows of its V channels, a block joins its threads' results: partials (chunks, 2, C)
-//   finish   joins the chunks of a channel, in a fixed order: statistics, or gradients of γ and β
+//   finish   joins the chunks of a channel, in a fixed order: statistics, or gradients of γ and β (statistics.h)
 //   apply    a thread holds its channels' factors in registers and walks R rows again
 //
 // A block of sums and apply is `columns` × `lanes` threads: neighbours in a row of threads hold neighbouring channels,
@@ -18,8 +18,7 @@
 #include <algorithm>
 
 #include "kernels/batchnorm/batchnorm.h"
-#include "kernels/common/floats.h"
-#include "kernels/common/launch.h"
+#include "kernels/common/statistics.h"
 
 namespace kernels::KERNEL_TARGET {
 
@@ -36,7 +35,6 @@ struct BatchNormTiles {
 
   dim3 block() const { return dim3(columns, lanes); }
   int64_t blocks() const { return static_cast<int64_t>(column_tiles) * chunks; }
-  size_t partial_bytes() const { return static_cast<size_t>(chunks) * 2 * channels * sizeof(float); }
 
   // How many of the rows [first, first + size) there are.
   __device__ __forceinline__ int count(int64_t first, int64_t size) const {
@@ -79,74 +77,32 @@ struct BatchNormPlace {
   __device__ __forceinline__ T* begin(T* array, const BatchNormTiles& t) const {
     return array + row * t.channels + channel;
   }
-  // Of partials, the block's part for channel `channel`.
-  __device__ __forceinline__ float* partial(float* partials, const BatchNormTiles& t, int which) const {
-    return partials + (chunk * 2 + which) * t.channels + channel;
-  }
 };
 
-// partials: of each chunk and channel the mean minus x[0,c], and the sum of squared differences from the mean.
+// Partials: of each chunk and channel the mean minus x[0,c], and the sum of squared differences from the mean.
 template <int V>
 __global__ void __launch_bounds__(batchnorm_threads)
-    batchnorm_split_sums(BatchNormTiles t, const float* __restrict__ x, float* __restrict__ partials) {
-  __shared__ __align__(16) float means[batchnorm_threads * V], squares[batchnorm_threads * V];  // (lanes, columns, V)
+    batchnorm_split_sums(BatchNormTiles t, const float* __restrict__ x, Partials partials) {
+  __shared__ __align__(16) float shared[join_floats<V, batchnorm_threads>];
   const BatchNormPlace<V> place(t);
-  auto mean = Floats<V>::zero(), square = Floats<V>::zero();
+  Statistics<V> statistics;
   if (place.rows > 0) {
     const float* p = place.begin(x, t);
-    const auto shift = Floats<V>::load(p);
-    auto sum = Floats<V>::zero();
+    statistics.first = Floats<V>::load(p);
 #pragma unroll 4
-    for (int m = 0; m < place.rows; ++m, p += t.channels) {
-      auto d = Floats<V>::load(p);
-      d.subtract(shift);
-      sum.add(d);
-      square.multiply_add(d, d);
-    }
-    // Σ(x-μ)² = Σd² - Σd · Σd/n. As the first d is 0, at least 1/n of Σd² is left of it.
-    auto mean_of_d = Floats<V>::zero(), minus_sum = Floats<V>::zero();
-    mean_of_d.multiply_add(1.0f / place.rows, sum);
-    minus_sum.subtract(sum);
-    square.multiply_add(minus_sum, mean_of_d);
-    mean = shift;
-    mean.subtract(Floats<V>::load(x + place.channel));
-    mean.add(mean_of_d);
+    for (int m = 0; m < place.rows; ++m, p += t.channels) statistics.add(Floats<V>::load(p), false);
+    statistics.first.subtract(Floats<V>::load(x + place.channel));
   }
-  if (t.lanes > 1) {
-    float* const own_mean = means + (threadIdx.y * t.columns + threadIdx.x) * V;
-    float* const own_square = squares + (threadIdx.y * t.columns + threadIdx.x) * V;
-    mean.store(own_mean);
-    square.store(own_square);
-    __syncthreads();
-    if (threadIdx.y > 0) return;
-    // The first lane joins the lanes; own_mean + lane · columns · V is what another one found.
-    const float n = t.count(place.row, static_cast<int64_t>(t.lanes) * t.rows_per_thread);
-    auto offset = Floats<V>::zero();  // from the first lane's mean
-    for (int lane = 1; lane < t.lanes; ++lane) {
-      auto d = Floats<V>::load(own_mean + lane * t.columns * V);
-      d.subtract(mean);
-      offset.multiply_add(t.count(place.row + lane * t.rows_per_thread, t.rows_per_thread) / n, d);
-    }
-    mean.add(offset);
-    for (int lane = 0; lane < t.lanes; ++lane) {
-      auto d = Floats<V>::load(own_mean + lane * t.columns * V), weighted = Floats<V>::zero();
-      d.subtract(mean);
-      weighted.multiply_add(t.count(place.row + lane * t.rows_per_thread, t.rows_per_thread), d);
-      if (lane > 0) square.add(Floats<V>::load(own_square + lane * t.columns * V));
-      square.multiply_add(weighted, d);
-    }
-  }
-  if (place.rows == 0) return;
-  mean.store(place.partial(partials, t, 0));
-  square.store(place.partial(partials, t, 1));
+  join_statistics(statistics, lane_of_block(), place.channel, t.channels, shared,
+                  partials.sums + place.chunk * 2 * t.channels, partials.counts + place.chunk);
 }
 
-// partials: of each chunk and channel Σ dy and Σ dy · (x-μ).
+// Partials: of each chunk and channel Σ dy and Σ dy · (x-μ).
 template <int V>
 __global__ void __launch_bounds__(batchnorm_threads)
     batchnorm_split_gradient_sums(BatchNormTiles t, const float* __restrict__ x, const float* __restrict__ dy,
-                                  const float* __restrict__ saved_mean, float* __restrict__ partials) {
-  __shared__ __align__(16) float sums[batchnorm_threads * V], products[batchnorm_threads * V];  // (lanes, columns, V)
+                                  const float* __restrict__ saved_mean, Partials partials) {
+  __shared__ __align__(16) float shared[join_floats<V, batchnorm_threads>];
   const BatchNormPlace<V> place(t);
   auto sum = Floats<V>::zero(), product = Floats<V>::zero();
   if (place.rows > 0) {
@@ -161,22 +117,8 @@ __global__ void __launch_bounds__(batchnorm_threads)
       product.multiply_add(g, d);
     }
   }
-  if (t.lanes > 1) {
-    float* const own_sum = sums + (threadIdx.y * t.columns + threadIdx.x) * V;
-    float* const own_product = products + (threadIdx.y * t.columns + threadIdx.x) * V;
-    sum.store(own_sum);
-    product.store(own_product);
-    __syncthreads();
-    if (threadIdx.y > 0) return;
-#pragma unroll 1  // a few steps at most; unrolled, registers would not suffice
-    for (int lane = 1; lane < t.lanes; ++lane) {
-      sum.add(Floats<V>::load(own_sum + lane * t.columns * V));
-      product.add(Floats<V>::load(own_product + lane * t.columns * V));
-    }
-  }
-  if (place.rows == 0) return;
-  sum.store(place.partial(partials, t, 0));
-  product.store(place.partial(partials, t, 1));
+  join_sums(sum, product, lane_of_block(), place.channel, t.channels, shared,
+            partials.sums + place.chunk * 2 * t.channels);
 }
 
 // y = γ/σ · (x-μ) + β; `spread` is 1/σ, or (inference) σ² with eps ≥ 0.
@@ -233,16 +175,9 @@ __global__ void __launch_bounds__(batchnorm_threads)
   }
 }
 
-// Joins the chunks: finish.cu.
-void batchnorm_finish_statistics(Context&, const BatchNormTiles&, const float* x, const float* partials, float eps,
-                                 float momentum, float* running_mean, float* running_var, float* saved_mean,
-                                 float* saved_invstd);
-void batchnorm_finish_gradients(Context&, const BatchNormTiles&, const float* partials, const float* saved_invstd,
-                                float* dweight, float* dbias);
-
 // The rungs' passes. V channels a thread, or one where a pointer does not allow 16-byte accesses.
 inline size_t batchnorm_workspace(const BatchNormShape& s) {
-  return std::max(batchnorm_tiles(s, 1).partial_bytes(), batchnorm_tiles(s, 4).partial_bytes());
+  return partials_bytes(std::max(batchnorm_tiles(s, 1).chunks, batchnorm_tiles(s, 4).chunks), s.channels);
 }
 
 template <int V>
@@ -254,10 +189,12 @@ void batchnorm_forward_training(Context& context, const BatchNormShape& s, const
     return batchnorm_forward_training<1>(context, s, x, weight, bias, eps, momentum, running_mean, running_var,
                                          saved_mean, saved_invstd, y);
   const BatchNormTiles t = batchnorm_tiles(s, V);
-  auto* partials = static_cast<float*>(context.workspace);
+  const Partials partials = partials_at(context.workspace, t.chunks, s.channels);
   launch(context, batchnorm_split_sums<V>, t.blocks(), t.block(), 0, t, x, partials);
-  batchnorm_finish_statistics(context, t, x, partials, eps, momentum, running_mean, running_var, saved_mean,
-                              saved_invstd);
+  FusedNorm norm = {};
+  norm.eps = eps, norm.momentum = momentum, norm.running_mean = running_mean, norm.running_var = running_var;
+  norm.mean = saved_mean, norm.invstd = saved_invstd;
+  fused_finish_statistics(context, s.rows, s.channels, t.chunks, partials, norm, x);
   launch(context, batchnorm_split_apply<V, false>, t.blocks(), t.block(), 0, t, x, weight, bias, saved_mean,
          saved_invstd, eps, y);
 }
@@ -279,9 +216,12 @@ void batchnorm_backward(Context& context, const BatchNormShape& s, const float* 
   if (V > 1 && !all_aligned({x, dy, saved_mean, dx}))
     return batchnorm_backward<1>(context, s, x, dy, weight, saved_mean, saved_invstd, dx, dweight, dbias);
   const BatchNormTiles t = batchnorm_tiles(s, V);
-  auto* partials = static_cast<float*>(context.workspace);
+  const Partials partials = partials_at(context.workspace, t.chunks, s.channels);
   launch(context, batchnorm_split_gradient_sums<V>, t.blocks(), t.block(), 0, t, x, dy, saved_mean, partials);
-  batchnorm_finish_gradients(context, t, partials, saved_invstd, dweight, dbias);
+  FusedNorm norm = {};
+  norm.invstd = const_cast<float*>(saved_invstd);  // only read
+  norm.dweight = dweight, norm.dbias = dbias;
+  fused_finish_gradients(context, s.rows, s.channels, t.chunks, partials, norm);
   launch(context, batchnorm_split_gradient_apply<V>, t.blocks(), t.block(), 0, t, x, dy, weight, saved_mean,
          saved_invstd, dweight, dbias, dx);
 }

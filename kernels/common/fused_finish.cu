@@ -1,7 +1,7 @@
-// The second pass of the fused kernels (common/fused.h): what the slices found, joined in a fixed order. A block takes
+// The last pass of statistics.h: what the slices found, joined in a fixed order. A block takes
 // 32 channels, so its reads are runs of 128 bytes; its lanes share the slices, then the first adds up what all found.
 #include "kernels/batchnorm/batchnorm.h"
-#include "kernels/common/fused.h"
+#include "kernels/common/statistics.h"
 
 namespace kernels::KERNEL_TARGET {
 
@@ -22,7 +22,7 @@ __device__ __forceinline__ float add_lanes(float (&values)[lanes][block_channels
 
 __global__ void __launch_bounds__(threads)
     fused_finish_statistics_kernel(float rows, int channels, int slices, const float* __restrict__ partials,
-                                   const int* __restrict__ counts, FusedNorm norm) {
+                                   const int* __restrict__ counts, const float* __restrict__ origin, FusedNorm norm) {
   __shared__ float offsets[lanes][block_channels], squares[lanes][block_channels];
   const int c = blockIdx.x * block_channels + threadIdx.x;
   const bool outside = c >= channels;
@@ -41,11 +41,12 @@ __global__ void __launch_bounds__(threads)
   }
   square = add_lanes(squares, square);
   if (threadIdx.y > 0 || outside) return;
-  norm.running_mean[c] = (1 - norm.momentum) * norm.running_mean[c] + norm.momentum * mean;
+  const float mu = origin == nullptr ? mean : origin[c] + mean;
+  norm.running_mean[c] = (1 - norm.momentum) * norm.running_mean[c] + norm.momentum * mu;
   norm.running_var[c] = (1 - norm.momentum) * norm.running_var[c] + norm.momentum * (square / (rows - 1));
-  norm.mean[c] = mean;
+  norm.mean[c] = mu;
   norm.invstd[c] = 1 / sqrtf(square / rows + norm.eps);
-  norm.scale[c] = norm.weight[c] * norm.invstd[c];
+  if (norm.scale != nullptr) norm.scale[c] = norm.weight[c] * norm.invstd[c];
 }
 
 // The first blocks join the gradients, the others the weights' slices: each of their threads one weight, or some of its
@@ -84,18 +85,20 @@ __global__ void __launch_bounds__(threads)
   sum = add_lanes(sums, sum);
   if (threadIdx.y > 0 || outside) return;
   for (int lane = 1; lane < lanes; ++lane) product += products[lane][threadIdx.x];
-  const float dweight = product * norm.invstd[c], minus_scale = -norm.scale[c] / rows;
+  const float dweight = product * norm.invstd[c];
   norm.dbias[c] = sum;
   norm.dweight[c] = dweight;
+  if (norm.slope == nullptr) return;
+  const float minus_scale = -norm.scale[c] / rows;
   norm.slope[c] = minus_scale * norm.invstd[c] * dweight;
   norm.constant[c] = minus_scale * sum;
 }
 
 void fused_finish_statistics(Context& context, int64_t rows, int channels, int slices, const Partials& partials,
-                             const FusedNorm& norm) {
+                             const FusedNorm& norm, const float* origin) {
   check_training({rows, channels});
   launch(context, fused_finish_statistics_kernel, ceil_div(channels, block_channels), dim3(block_channels, lanes), 0,
-         rows, channels, slices, partials.sums, partials.counts, norm);
+         rows, channels, slices, partials.sums, partials.counts, origin, norm);
 }
 
 void fused_finish_gradients(Context& context, int64_t rows, int channels, int slices, const Partials& partials,
