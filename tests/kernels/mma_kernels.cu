@@ -1,4 +1,4 @@
-#include "kernels/mma_kernels.h"
+#include "tests/kernels/mma_kernels.h"
 
 #include "kernels/common/launch.h"
 #include "kernels/common/mma.h"

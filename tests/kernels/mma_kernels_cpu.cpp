@@ -1,1 +1,1 @@
-#include "kernels/mma_kernels.cu"  // against engine/simt
+#include "tests/kernels/mma_kernels.cu"  // against engine/simt

@@ -1,7 +1,7 @@
 // The wrappers of common/mma.h: on the CPU their emulation, on a GPU (or run from PTX) the instructions; the results
 // must be the same.
 #include "kernels/harness.h"
-#include "kernels/mma_kernels.h"
+#include "tests/kernels/mma_kernels.h"
 
 namespace {
 
