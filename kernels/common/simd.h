@@ -38,6 +38,7 @@ void parallel_for(const Context& context, int64_t count, const Task& task) {
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // task(begin, end) for pieces of [0, count) of `piece` elements each; the last one may be shorter.

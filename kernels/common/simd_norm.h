@@ -50,14 +50,16 @@ struct GradientFactors {
 };
 
 // to (rows, stride …) = a(z), `rows` rows of z (·, C) and the channels [begin, end); channel `begin` goes to to[0].
+// Whole vectors are written: of to's rows, as many floats as round_up(end - begin).
 inline void activate_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t end, int64_t C, const float* z,
                           int64_t stride, float* to) {
+  const FusedNorm n = norm;  // a copy: no store to `to` can change its pointers
   for (int64_t m = 0; m < rows; ++m)
-    each(begin, end, [=, &norm](auto v, int64_t c) {
-      typename decltype(v)::Value a;
-      v.load(a, z + m * C + c);
-      Factors(v, norm, c).activate(a);
-      v.store(to + m * stride + c - begin, a);
+    columns(end - begin, [=](auto v, int64_t c) {
+      Vector a;
+      v.load(a, z + m * C + begin + c);
+      Factors(v, n, begin + c).activate(a);
+      Wide::store(to + m * stride + c, a);
     });
 }
 
@@ -76,32 +78,65 @@ inline void fold_rows(const float* bias, int64_t rows, int64_t begin, int64_t en
     });
 }
 
-// The same with dz from z and du.
+// As activate_rows, with dz from z and du.
 inline void gradient_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t end, int64_t C, const float* z,
                           const float* du, int64_t stride, float* to) {
+  const FusedNorm n = norm;
   for (int64_t m = 0; m < rows; ++m)
-    each(begin, end, [=, &norm](auto v, int64_t c) {
-      typename decltype(v)::Value a, g;
-      v.load(a, z + m * C + c);
-      v.load(g, du + m * C + c);
-      GradientFactors(v, norm, c).pass(a, g);
-      v.store(to + m * stride + c - begin, g);
+    columns(end - begin, [=](auto v, int64_t c) {
+      Vector a, g;
+      v.load(a, z + m * C + begin + c);
+      v.load(g, du + m * C + begin + c);
+      GradientFactors(v, n, begin + c).pass(a, g);
+      Wide::store(to + m * stride + c, g);
     });
 }
 
-// du (·, C) = dy masked, and sums (2, C) += what the norm's gradients need. dy: channel `begin` at dy[0], rows `stride`
-// apart; it may be du's own memory.
-inline void mask_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t end, int64_t C, const float* z,
-                      int64_t stride, const float* dy, float* du, double* sums) {
+template <int count, class V>
+void mask_block(V v, const FusedNorm& norm, int64_t rows, int64_t C, int64_t c, const float* z, float* du,
+                double* sums) {
+  typename V::Value mean[count], scale[count], bias[count], sum[count] = {}, product[count] = {};
+  for (int k = 0; k < count; ++k) {
+    v.load(mean[k], norm.mean + c + k * lanes);
+    v.load(scale[k], norm.scale + c + k * lanes);
+    v.load(bias[k], norm.bias + c + k * lanes);
+  }
+  const typename V::Value zero = {}, six = zero + 6;
   for (int64_t m = 0; m < rows; ++m)
-    each(begin, end, [=, &norm](auto v, int64_t c) {
-      typename decltype(v)::Value a, g;
-      v.load(a, z + m * C + c);
-      v.load(g, dy + m * stride + c - begin);
-      Factors(v, norm, c).mask(a, g);
-      v.store(du + m * C + c, g);
-    });
-  add_gradients(rows, begin, end, C, z, du, norm.mean, sums);
+    for (int k = 0; k < count; ++k) {
+      typename V::Value a, g;
+      v.load(a, z + m * C + c + k * lanes);
+      v.load(g, du + m * C + c + k * lanes);
+      a -= mean[k];
+      const typename V::Value u = scale[k] * a + bias[k];
+      g = u > zero ? g : zero;
+      g = u < six ? g : zero;
+      sum[k] += g;
+      product[k] += g * a;
+      v.store(du + m * C + c + k * lanes, g);
+    }
+  float s[count * lanes], p[count * lanes];
+  for (int k = 0; k < count; ++k) {
+    Wide::store(s + k * lanes, sum[k]);
+    Wide::store(p + k * lanes, product[k]);
+  }
+  const int64_t most = larger(smaller(C - c, count * lanes), 0);
+  for (int64_t i = 0; i < most; ++i) {
+    sums[c + i] += static_cast<double>(s[i]);
+    sums[C + c + i] += static_cast<double>(p[i]);
+  }
+}
+
+// du (·, C), the gradient at a, becomes the gradient at u in `rows` rows and the channels [begin, end), and sums (2, C)
+// += what the norm's gradients need. z, du: rows (·, C). [begin, end) is whole vectors, or ends at C.
+inline void mask_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t end, int64_t C, const float* z,
+                      float* du, double* sums) {
+  for (int64_t m = 0; m < rows; m += column_block) {
+    const int64_t count = smaller(column_block, rows - m);
+    int64_t c = begin;
+    for (; c + 4 * lanes <= end; c += 4 * lanes) mask_block<4>(Wide(), norm, count, C, c, z + m * C, du + m * C, sums);
+    columns(end - c, [&](auto v, int64_t i) { mask_block<1>(v, norm, count, C, c + i, z + m * C, du + m * C, sums); });
+  }
 }
 
 // partials (chunks, 2, C): the chunks' sums of add_statistics over z.

@@ -85,6 +85,10 @@ inline void pack_panel(Order order, int64_t depth, int64_t columns, const float*
   }
 }
 
+// How far apart the rows of a copy of A lie: an odd number of vectors, so that a tile's rows, which are read side by
+// side, do not fall into the same few sets of the cache.
+inline int64_t padded(int64_t columns) { return (ceil_div(columns, lanes) | 1) * lanes; }
+
 inline int64_t panels(int64_t columns) { return ceil_div(columns, tile_columns); }
 
 // Floats of B (depth, columns) packed: its panels one after the other.
@@ -116,11 +120,12 @@ struct ProductTasks {
   int64_t end_column(int64_t task) const { return first_column(task) + group * tile_columns; }  // or C's last, if less
 };
 
-// The columns [begin, end) of c (rows, ldc) = a (rows, depth) · B, B packed; begin is a panel's first.
-inline void multiply_columns(int64_t rows, int64_t depth, int64_t begin, int64_t end, const float* a,
+// The columns [begin, end) of c (rows, ldc) = a (rows, depth) · B, B packed, a's rows lda apart; begin is a panel's
+// first.
+inline void multiply_columns(int64_t rows, int64_t depth, int64_t begin, int64_t end, const float* a, int64_t lda,
                              const float* packed, float* c, int64_t ldc) {
   for (int64_t first = begin; first < end; first += tile_columns)
-    multiply_panel<Order::rows>(rows, depth, a, depth, packed + first * depth, c + first, ldc,
+    multiply_panel<Order::rows>(rows, depth, a, lda, packed + first * depth, c + first, ldc,
                                 smaller(tile_columns, end - first), false);
 }
 
@@ -131,7 +136,8 @@ inline void multiply(const Context& context, int64_t rows, int64_t depth, int64_
   parallel_for(context, tasks.count(), [=](int64_t task) {
     const int64_t row = tasks.row(task);
     multiply_columns(smaller(tasks.rows, rows - row), depth, tasks.first_column(task),
-                     smaller(columns, tasks.end_column(task)), a + row * depth, packed, c + row * columns, columns);
+                     smaller(columns, tasks.end_column(task)), a + row * depth, depth, packed, c + row * columns,
+                     columns);
   });
 }
 
@@ -153,8 +159,28 @@ struct SplitProduct {
   int64_t partial_size() const { return splits > 1 ? splits * m * n : 0; }  // floats
 };
 
-// load_a(k, depth, buffer) returns `depth` rows of A from row k on, in place or in the buffer of block · m floats, of
-// which there are `buffer_floats`. load_b(k, depth, first, columns, panel) packs those rows of B.
+// sum (size) = the sum of parts (count, size), in order.
+inline void add_parts(const Context& context, int64_t count, int64_t size, const float* parts, float* sum) {
+  parallel_pieces(context, size, piece / 8, [=](int64_t begin, int64_t end) {
+    each(begin, end, [=](auto v, int64_t i) {
+      typename decltype(v)::Value total, next;
+      v.load(total, parts + i);
+      for (int64_t part = 1; part < count; ++part) {
+        v.load(next, parts + part * size + i);
+        total += next;
+      }
+      v.store(sum + i, total);
+    });
+  });
+}
+
+struct Rows {
+  const float* first;
+  int64_t stride;  // floats from one to the next
+};
+
+// load_a(k, depth, buffer) returns `depth` rows of A from row k on, in place or in the buffer of `buffer_floats`.
+// load_b(k, depth, first, columns, panel) packs those rows of B.
 template <int64_t buffer_floats, class LoadA, class LoadB>
 void multiply_transposed(const Context& context, const SplitProduct& p, float* partial, const LoadA& load_a,
                          const LoadB& load_b, float* c) {
@@ -165,27 +191,16 @@ void multiply_transposed(const Context& context, const SplitProduct& p, float* p
     alignas(64) float panel[SplitProduct::most_block * tile_columns], buffer[buffer_floats];
     for (int64_t k = split * p.part; k < end; k += p.block) {
       const int64_t depth = smaller(p.block, end - k);
-      const float* a = load_a(k, depth, buffer);
+      const Rows a = load_a(k, depth, buffer);
       for (int64_t i = begin; i < smaller(begin + p.group, panels(p.n)); ++i) {
         const int64_t first = i * tile_columns, columns = smaller(tile_columns, p.n - first);
         load_b(k, depth, first, columns, panel);
-        multiply_panel<Order::transposed>(p.m, depth, a, p.m, panel, partials + split * p.m * p.n + first, p.n, columns,
-                                          k > split * p.part);
+        multiply_panel<Order::transposed>(p.m, depth, a.first, a.stride, panel, partials + split * p.m * p.n + first,
+                                          p.n, columns, k > split * p.part);
       }
     }
   });
-  if (p.splits > 1)
-    parallel_pieces(context, p.m * p.n, piece / 8, [=](int64_t begin, int64_t end) {
-      each(begin, end, [=](auto v, int64_t i) {
-        typename decltype(v)::Value sum, next;
-        v.load(sum, partials + i);
-        for (int64_t split = 1; split < p.splits; ++split) {
-          v.load(next, partials + split * p.m * p.n + i);
-          sum += next;
-        }
-        v.store(c + i, sum);
-      });
-    });
+  if (p.splits > 1) add_parts(context, p.splits, p.m * p.n, partials, c);
 }
 
 }  // namespace kernels::cpu::SIMD_LEVEL

@@ -20,7 +20,7 @@ struct Plan {
       : pixels(static_cast<int64_t>(s.batch) * s.out_height() * s.out_width()),
         forward(pixels, s.out_channels),
         weight(s.out_channels, depth_of(s), pixels,
-               larger(1, smaller(SplitProduct::most_block, operand_floats / s.out_channels))) {
+               larger(1, smaller(SplitProduct::most_block, operand_floats / padded(s.out_channels)))) {
     packed = packed_size(depth_of(s), s.out_channels);
     partials = 2 * forward.row_blocks * s.out_channels;
   }
@@ -32,7 +32,7 @@ struct Plan {
 };
 
 bool supports(const Conv2dShape& s) {
-  return depth_of(s) * ProductTasks::most_rows <= operand_floats && s.out_channels <= operand_floats;
+  return depth_of(s) * ProductTasks::most_rows <= operand_floats && padded(s.out_channels) <= operand_floats;
 }
 
 // to (rows, stride): of the pixels of z from `row` on, element [first, first + count) of the 9 · Cin neighbours in x.
@@ -70,7 +70,7 @@ void convolve(Context& context, const Conv2dShape& s, const float* x, const floa
     const int64_t row = tasks.row(task), rows = smaller(tasks.rows, plan.pixels - row);
     const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
     gather(s, x, row, rows, 0, K, K, a);
-    multiply_columns(rows, K, begin, end, a, packed, y + row * O, O);
+    multiply_columns(rows, K, begin, end, a, K, packed, y + row * O, O);
     finish(rows, begin, end, y + row * O);
   });
 }
@@ -100,7 +100,7 @@ void forward_fused(Context& context, const Conv2dShape& s, const float* x, const
     const int64_t row = tasks.row(task), rows = smaller(tasks.rows, M - row);
     const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
     gather(s, x, row, rows, 0, K, K, a);
-    multiply_columns(rows, K, begin, end, a, packed, z + row * O, O);
+    multiply_columns(rows, K, begin, end, a, K, packed, z + row * O, O);
     double* const sums = partials + task / tasks.column_groups * 2 * O;
     set_zero(sums + begin, end - begin);
     set_zero(sums + O + begin, end - begin);
@@ -116,8 +116,8 @@ void backward_weight_fused(Context& context, const Conv2dShape& s, const float* 
   multiply_transposed<operand_floats>(
       context, plan.weight, plan.packed_of(context),
       [=](int64_t k, int64_t depth, float* a) {
-        gradient_rows(norm_z, depth, 0, O, O, z + k * O, du_z + k * O, O, a);
-        return static_cast<const float*>(a);
+        gradient_rows(norm_z, depth, 0, O, O, z + k * O, du_z + k * O, padded(O), a);
+        return Rows{a, padded(O)};
       },
       [=](int64_t k, int64_t depth, int64_t first, int64_t columns, float* panel) {
         for (int64_t i = 0; columns < tile_columns && i < depth * tile_columns; ++i) panel[i] = 0;

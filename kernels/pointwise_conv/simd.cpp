@@ -8,30 +8,56 @@ namespace kernels::cpu::SIMD_LEVEL {
 namespace {
 
 // Floats of a task's own copy of some rows of one operand: with 96 rows, up to 1024 channels.
-constexpr int64_t operand_floats = ProductTasks::most_rows * 1024;
+constexpr int64_t operand_floats = ProductTasks::most_rows * (1024 + lanes);
 
 // Rows of `channels` channels that fit, in whole tiles where that is possible.
 int64_t operand_rows(int64_t channels) {
-  const int64_t rows = smaller(ProductTasks::most_rows, operand_floats / channels);
+  const int64_t rows = smaller(ProductTasks::most_rows, operand_floats / padded(channels));
   return rows < tile_rows ? rows : rows / tile_rows * tile_rows;
 }
+
+// The fused backward pass needs dz and a for two products. Where a product C · O is small, a task takes a part of the
+// rows, and of these 96 at a time: dz and a stay in its level 2 cache, and so does its sum of the weight gradient. Else
+// dz and a of many rows are made before both products.
+struct BackwardPlan {
+  bool walk;
+  int64_t rows, part, splits;  // walk: rows of a block, rows of a task
+  int64_t many;                // else: rows at a time
+  int64_t row_blocks;          // of the data gradient, each with sums
+  int64_t dz, a;               // else: floats
+  static constexpr int64_t most_product = 1 << 16, many_floats = 1 << 22, walk_floats = ProductTasks::most_rows * 1280;
+  explicit BackwardPlan(const PointwiseConvShape& s) : rows(ProductTasks::most_rows) {
+    const int64_t C = s.in_channels, O = s.out_channels;
+    const int64_t block_floats = rows * (padded(O) + round_up(C, tile_columns));
+    walk = C * O <= most_product && block_floats <= walk_floats;
+    const int64_t blocks = ceil_div(s.rows, rows);
+    const int64_t wanted = smaller(smaller(64, blocks), larger(1, SplitProduct::partial_floats / (C * O)));
+    part = ceil_div(blocks, wanted) * rows;
+    splits = ceil_div(s.rows, part);
+    many = smaller(larger(1, many_floats / block_floats), blocks) * rows;
+    row_blocks = walk ? splits : blocks;
+    dz = walk ? 0 : many * padded(O);
+    a = walk ? 0 : many * round_up(C, tile_columns);
+  }
+};
 
 // How the passes are cut into tasks, and where in the workspace things lie. The plain passes take only `packed` and
 // `parts`, each from the workspace's start.
 struct Plan {
-  ProductTasks forward, data;
-  SplitProduct weight, weight_fused;
+  ProductTasks forward;
+  SplitProduct weight;
+  BackwardPlan backward;
   int64_t packed, partials, parts;  // floats, doubles, floats
   explicit Plan(const PointwiseConvShape& s)
       : forward(s.rows, s.out_channels, operand_rows(s.in_channels)),
-        data(s.rows, s.in_channels, operand_rows(s.out_channels)),
         weight(s.out_channels, s.in_channels, s.rows),
-        weight_fused(s.out_channels, s.in_channels, s.rows,
-                     smaller(SplitProduct::most_block, operand_floats / s.out_channels)) {
+        backward(s) {
     const int64_t C = s.in_channels, O = s.out_channels;
-    packed = larger(packed_size(C, O), packed_size(O, C));
-    partials = 2 * larger(data.row_blocks * C, forward.row_blocks * O);
-    parts = larger(weight.partial_size(), weight_fused.partial_size());
+    packed = round_up(larger(packed_size(C, O), packed_size(O, C)), lanes);
+    partials = round_up(2 * larger(backward.row_blocks * C, forward.row_blocks * O), lanes);
+    const int64_t of_forward = forward.column_groups > 1 ? s.rows * padded(C) : 0;
+    const int64_t of_walk = backward.walk ? backward.splits * C * O : 0;
+    parts = larger(larger(weight.partial_size(), of_forward), larger(of_walk, backward.dz + backward.a));
   }
   size_t bytes() const { return 8 * static_cast<size_t>(partials) + 4 * static_cast<size_t>(packed + parts); }
   double* partials_of(const Context& context) const { return static_cast<double*>(context.workspace); }
@@ -55,7 +81,9 @@ void backward_weight(Context& context, const PointwiseConvShape& s, const float*
   const int64_t C = s.in_channels, O = s.out_channels;
   multiply_transposed<1>(
       context, Plan(s).weight, static_cast<float*>(context.workspace),
-      [=](int64_t k, int64_t, float*) { return dy + k * O; },
+      [=](int64_t k, int64_t, float*) {
+        return Rows{dy + k * O, O};
+      },
       [=](int64_t k, int64_t depth, int64_t first, int64_t columns, float* panel) {
         pack_panel(Order::rows, depth, columns, x + k * C + first, C, panel);
       },
@@ -71,26 +99,41 @@ void forward_folded(Context& context, const PointwiseConvShape& s, const float* 
   parallel_for(context, tasks.count(), [=](int64_t task) {
     const int64_t row = tasks.row(task), rows = smaller(tasks.rows, s.rows - row);
     const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
-    multiply_columns(rows, C, begin, end, x + row * C, packed, y + row * O, O);
+    multiply_columns(rows, C, begin, end, x + row * C, C, packed, y + row * O, O);
     fold_rows(bias, rows, begin, end, O, y + row * O);
   });
+}
+
+constexpr int64_t row_piece = 32;  // rows that a task takes of what is made before a product
+
+// panel (rows, tile_columns) = a(x) of the channels [first, first + count), the rest 0.
+void activate_panel(const FusedNorm& norm, int64_t rows, int64_t first, int64_t count, int64_t C, const float* x,
+                    float* panel) {
+  if (count <= lanes)
+    for (int64_t m = 0; m < rows; ++m) Wide::store(panel + m * tile_columns + lanes, Vector{});
+  activate_rows(norm, rows, first, first + count, C, x, tile_columns, panel);
 }
 
 void forward_fused(Context& context, const PointwiseConvShape& s, const float* x, const FusedNorm& norm_x,
                    const float* w, float* z, const FusedNorm& norm_z) {
   if (s.rows < 2) fail(one_value);
   const Plan plan(s);
-  const int64_t C = s.in_channels, O = s.out_channels, M = s.rows;
+  const int64_t C = s.in_channels, O = s.out_channels, M = s.rows, lda = padded(C);
   double* const partials = plan.partials_of(context);
-  float* const packed = plan.packed_of(context);
+  float *const packed = plan.packed_of(context), *const activations = plan.parts_of(context);
   const ProductTasks tasks = plan.forward;
+  const bool before = tasks.column_groups > 1;  // a is made before the product, since several tasks read the same rows
   pack(context, Order::transposed, C, O, w, C, packed);
+  if (before)
+    parallel_pieces(context, M, row_piece, [=](int64_t begin, int64_t end) {
+      activate_rows(norm_x, end - begin, 0, C, C, x + begin * C, lda, activations + begin * lda);
+    });
   parallel_for(context, tasks.count(), [=](int64_t task) {
-    alignas(64) float a[operand_floats];
+    alignas(64) float buffer[operand_floats];
     const int64_t row = tasks.row(task), rows = smaller(tasks.rows, M - row);
     const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
-    activate_rows(norm_x, rows, 0, C, C, x + row * C, C, a);
-    multiply_columns(rows, C, begin, end, a, packed, z + row * O, O);
+    if (!before) activate_rows(norm_x, rows, 0, C, C, x + row * C, lda, buffer);
+    multiply_columns(rows, C, begin, end, before ? activations + row * lda : buffer, lda, packed, z + row * O, O);
     double* const sums = partials + task / tasks.column_groups * 2 * O;
     set_zero(sums + begin, end - begin);
     set_zero(sums + O + begin, end - begin);
@@ -99,38 +142,84 @@ void forward_fused(Context& context, const PointwiseConvShape& s, const float* x
   finish_statistics(context, {M, tasks.rows}, O, z, partials, norm_z);
 }
 
+void backward_walk(Context& context, const PointwiseConvShape& s, const float* x, const FusedNorm& norm_x,
+                   const float* z, const FusedNorm& norm_z, const float* du_z, float* du_x, float* dw) {
+  const Plan plan(s);
+  const BackwardPlan p = plan.backward;
+  const int64_t C = s.in_channels, O = s.out_channels, M = s.rows, ldz = padded(O);
+  double* const partials = plan.partials_of(context);
+  const float* const packed = plan.packed_of(context);
+  float* const parts = p.splits > 1 ? plan.parts_of(context) : dw;
+  parallel_for(context, p.splits, [=](int64_t split) {
+    alignas(64) float dz[BackwardPlan::walk_floats];
+    float *const a = dz + p.rows * ldz, *const part = parts + split * C * O;  // a: panels (rows, tile_columns)
+    double* const sums = partials + split * 2 * C;
+    set_zero(sums, 2 * C);
+    for (int64_t row = split * p.part; row < smaller(M, (split + 1) * p.part); row += p.rows) {
+      const int64_t rows = smaller(p.rows, M - row);
+      gradient_rows(norm_z, rows, 0, O, O, z + row * O, du_z + row * O, ldz, dz);
+      for (int64_t first = 0; first < C; first += tile_columns) {
+        float* const panel = a + first * p.rows;
+        const int64_t count = smaller(tile_columns, C - first);
+        activate_panel(norm_x, rows, first, count, C, x + row * C, panel);
+        multiply_panel<Order::transposed>(O, rows, dz, ldz, panel, part + first, C, count, row > split * p.part);
+      }
+      multiply_columns(rows, O, 0, C, dz, ldz, packed, du_x + row * C, C);
+      mask_rows(norm_x, rows, 0, C, C, x + row * C, du_x + row * C, sums);
+    }
+  });
+  if (p.splits > 1) add_parts(context, p.splits, C * O, parts, dw);
+}
+
+void backward_of_many(Context& context, const PointwiseConvShape& s, const float* x, const FusedNorm& norm_x,
+                      const float* z, const FusedNorm& norm_z, const float* du_z, float* du_x, float* dw) {
+  const Plan plan(s);
+  const int64_t C = s.in_channels, O = s.out_channels, ldz = padded(O), many = plan.backward.many;
+  const float* const packed = plan.packed_of(context);
+  // dz (many, ldz); a: panels (many, tile_columns)
+  float *const dz = plan.parts_of(context), *const a = dz + plan.backward.dz;
+  for (int64_t start = 0; start < s.rows; start += many) {
+    const int64_t M = smaller(many, s.rows - start);
+    parallel_pieces(context, M, row_piece, [=](int64_t begin, int64_t end) {
+      const int64_t row = start + begin;
+      gradient_rows(norm_z, end - begin, 0, O, O, z + row * O, du_z + row * O, ldz, dz + begin * ldz);
+      for (int64_t first = 0; first < C; first += tile_columns)
+        activate_panel(norm_x, end - begin, first, smaller(tile_columns, C - first), C, x + row * C,
+                       a + first * many + begin * tile_columns);
+    });
+    // The weight gradient's tasks: 132 rows of it, which are whole tiles, by 4 panels. Then the data gradient's.
+    constexpr int64_t tall = 132, wide = 4 * tile_columns, depth = SplitProduct::most_block;
+    const int64_t across = ceil_div(C, wide), weight_tasks = ceil_div(O, tall) * across;
+    const ProductTasks tasks(M, C);
+    double* const partials = plan.partials_of(context) + start / ProductTasks::most_rows * 2 * C;
+    parallel_for(context, weight_tasks + tasks.count(), [=](int64_t task) {
+      if (task < weight_tasks) {
+        const int64_t o = task / across * tall, begin = task % across * wide;
+        for (int64_t k = 0; k < M; k += depth)
+          for (int64_t first = begin; first < smaller(C, begin + wide); first += tile_columns)
+            multiply_panel<Order::transposed>(smaller(tall, O - o), smaller(depth, M - k), dz + k * ldz + o, ldz,
+                                              a + first * many + k * tile_columns, dw + o * C + first, C,
+                                              smaller(tile_columns, C - first), start + k > 0);
+        return;
+      }
+      const int64_t i = task - weight_tasks, block = tasks.row(i), rows = smaller(tasks.rows, M - block);
+      const int64_t row = start + block, begin = tasks.first_column(i), end = smaller(C, tasks.end_column(i));
+      multiply_columns(rows, O, begin, end, dz + block * ldz, ldz, packed, du_x + row * C, C);
+      double* const sums = partials + i / tasks.column_groups * 2 * C;
+      set_zero(sums + begin, end - begin);
+      set_zero(sums + C + begin, end - begin);
+      mask_rows(norm_x, rows, begin, end, C, x + row * C, du_x + row * C, sums);
+    });
+  }
+}
+
 void backward_fused(Context& context, const PointwiseConvShape& s, const float* x, const FusedNorm& norm_x,
                     const float* w, const float* z, const FusedNorm& norm_z, const float* du_z, float* du_x,
                     float* dw) {
   const Plan plan(s);
-  const int64_t C = s.in_channels, O = s.out_channels, M = s.rows;
-  multiply_transposed<operand_floats>(
-      context, plan.weight_fused, plan.parts_of(context),
-      [=](int64_t k, int64_t depth, float* a) {
-        gradient_rows(norm_z, depth, 0, O, O, z + k * O, du_z + k * O, O, a);
-        return static_cast<const float*>(a);
-      },
-      [=](int64_t k, int64_t depth, int64_t first, int64_t columns, float* panel) {
-        for (int64_t i = 0; columns < tile_columns && i < depth * tile_columns; ++i) panel[i] = 0;
-        activate_rows(norm_x, depth, first, first + columns, C, x + k * C, tile_columns, panel);
-      },
-      dw);
-  double* const partials = plan.partials_of(context);
-  float* const packed = plan.packed_of(context);
-  const ProductTasks tasks = plan.data;
-  pack(context, Order::rows, O, C, w, C, packed);
-  parallel_for(context, tasks.count(), [=](int64_t task) {
-    alignas(64) float dz[operand_floats];
-    const int64_t row = tasks.row(task), rows = smaller(tasks.rows, M - row);
-    const int64_t begin = tasks.first_column(task), end = smaller(C, tasks.end_column(task));
-    gradient_rows(norm_z, rows, 0, O, O, z + row * O, du_z + row * O, O, dz);
-    multiply_columns(rows, O, begin, end, dz, packed, du_x + row * C, C);
-    double* const sums = partials + task / tasks.column_groups * 2 * C;
-    set_zero(sums + begin, end - begin);
-    set_zero(sums + C + begin, end - begin);
-    mask_rows(norm_x, rows, begin, end, C, x + row * C, C, du_x + row * C + begin, du_x + row * C, sums);
-  });
-  finish_gradients(context, M, tasks.row_blocks, C, partials, norm_x);
+  pack(context, Order::rows, s.out_channels, s.in_channels, w, s.in_channels, plan.packed_of(context));
+  (plan.backward.walk ? backward_walk : backward_of_many)(context, s, x, norm_x, z, norm_z, du_z, du_x, dw);
+  finish_gradients(context, s.rows, plan.backward.row_blocks, s.in_channels, plan.partials_of(context), norm_x);
 }
 
 }  // namespace
@@ -141,10 +230,7 @@ const PointwiseConv& simd_row<PointwiseConv>() {
       .name = "simd",
       .idea = "a tile of the product in vector registers, the weights packed",
       .provider = Provider::vendor,
-      .supports =
-          [](const PointwiseConvShape& s) {
-            return s.in_channels <= operand_floats && s.out_channels <= operand_floats;
-          },
+      .supports = [](const PointwiseConvShape& s) { return padded(s.in_channels) <= operand_floats; },
       .workspace = [](const PointwiseConvShape& s) { return Plan(s).bytes(); },
       .forward = forward,
       .backward_data = backward_data,
