@@ -20,6 +20,7 @@ inline bool all_aligned(std::initializer_list<const void*> pointers) {
 // each(f)          f(0), f(1) … as the elements
 // [k], sum()       one of them; their sum
 // add, subtract, multiply_add  += a; -= a; += a · b, element by element, or by one factor for all
+// relu6(), relu6_gradient(da)  of the elements as u (kernels/relu6/relu6.h); NaN stays NaN, and passes no gradient
 template <int V>
 struct Floats;
 
@@ -41,6 +42,10 @@ struct Floats<1> {
   __device__ __forceinline__ void subtract(const Floats& a) { v -= a.v; }
   __device__ __forceinline__ void multiply_add(const Floats& a, const Floats& b) { v += a.v * b.v; }
   __device__ __forceinline__ void multiply_add(float a, const Floats& b) { v += a * b.v; }
+  __device__ __forceinline__ Floats relu6() const { return {v < 0 ? 0.0f : v > 6 ? 6.0f : v}; }
+  __device__ __forceinline__ Floats relu6_gradient(const Floats& da) const {
+    return {(v < 6 ? v : 0.0f) > 0 ? da.v : 0.0f};
+  }
 };
 
 template <>
@@ -71,6 +76,15 @@ struct Floats<4> {
   __forceinline__ void subtract(const Floats& a) { v -= a.v; }
   __forceinline__ void multiply_add(const Floats& a, const Floats& b) { v += a.v * b.v; }
   __forceinline__ void multiply_add(float a, const Floats& b) { v += a * b.v; }
+  // Selections one after the other, of whole vectors: from `u > 0 && u < 6` clang makes shuffles.
+  __forceinline__ Floats relu6() const {
+    const Vector zero = {}, six = zero + 6, above = v < zero ? zero : v;
+    return {above > six ? six : above};
+  }
+  __forceinline__ Floats relu6_gradient(const Floats& da) const {
+    const Vector zero = {}, six = zero + 6, below = v < six ? v : zero;
+    return {below > zero ? da.v : zero};
+  }
 #else
   float4 v;
   __device__ static __forceinline__ Floats zero() { return {{0, 0, 0, 0}}; }
@@ -98,6 +112,14 @@ struct Floats<4> {
   }
   __device__ __forceinline__ void multiply_add(float a, const Floats& b) {
     v.x += a * b.v.x, v.y += a * b.v.y, v.z += a * b.v.z, v.w += a * b.v.w;
+  }
+  __device__ __forceinline__ Floats relu6() const {
+    const Floats& u = *this;
+    return each([&](int k) { return u[k] < 0 ? 0.0f : u[k] > 6 ? 6.0f : u[k]; });
+  }
+  __device__ __forceinline__ Floats relu6_gradient(const Floats& da) const {
+    const Floats& u = *this;
+    return each([&](int k) { return (u[k] < 6 ? u[k] : 0.0f) > 0 ? da[k] : 0.0f; });
   }
 #endif
 };

@@ -40,7 +40,7 @@ struct Activation {
     auto d = z, u = bias;
     d.subtract(mean);
     u.multiply_add(scale, d);
-    return Floats<V>::each([&](int k) { return u[k] < 0 ? 0.0f : u[k] > 6 ? 6.0f : u[k]; });  // NaN stays
+    return u.relu6();
   }
 };
 
@@ -77,8 +77,7 @@ struct NormMask {
     auto d = z, u = bias;
     d.subtract(mean);
     u.multiply_add(scale, d);
-    // Two selections in a row: from `u > 0 && u < 6` clang makes shuffles.
-    const auto du = Floats<V>::each([&](int k) { return (u[k] < 6 ? u[k] : 0.0f) > 0 ? da[k] : 0.0f; });
+    const auto du = u.relu6_gradient(da);
     sum.add(du);
     product.multiply_add(du, d);
     return du;
