@@ -3,6 +3,7 @@
 
 #include "catch.h"
 #include "kernels/common/table.h"
+#include "kernels/pointwise_conv/pointwise_conv.h"
 
 using kernels::DeviceType, kernels::Policy, kernels::Precision, kernels::Provider;
 using Preference = Policy::Preference;
@@ -114,6 +115,22 @@ TEST_CASE("choose takes a row of a lower precision only where it is allowed or n
   CHECK(chosen({Preference::native, {{"op", "tf32"}}}, 4, &Row::forward) == "tf32");
   CHECK(kernels::precision_of(policy_test::table[5]) == Precision::tf32);
   CHECK(kernels::precision_of(3) == Precision::fp32);  // a row type that has no word about it
+}
+
+TEST_CASE("the pointwise convolution's rows by precision", "[policy]") {
+  using kernels::Bf16, kernels::PointwiseConv, kernels::PointwiseConvOf;
+  const kernels::PointwiseConvShape many = {32768, 128, 128}, few = {16, 512, 512};
+  Policy policy = native;
+  const auto name = [&](const kernels::PointwiseConvShape& s) {
+    return std::string(kernels::choose(DeviceType::cpu, policy, s, &PointwiseConv::forward).name);
+  };
+  CHECK(name(many) == "async");
+  CHECK(name(few) == "split_k");
+  policy.precision = Precision::tf32;
+  CHECK(name(many) == "tf32");
+  policy.precision = Precision::bf16;  // float arrays that are left, as a classifier's, may be rounded less
+  CHECK(name(many) == "tf32");
+  CHECK(std::string(kernels::choose(DeviceType::cpu, policy, many, &PointwiseConvOf<Bf16>::forward).name) == "bf16");
 }
 
 TEST_CASE("choose says so where no row has the shape", "[policy]") {
