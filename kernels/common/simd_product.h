@@ -13,9 +13,34 @@ constexpr int tile_columns = 2 * lanes;
 // How A's element (i, k) is found: at a[i · stride + k], or, where A stands transposed, at a[k · stride + i].
 enum class Order { rows, transposed };
 
+// What will be read next: pieces of memory, which come into the level 2 cache a line at a time while tiles are
+// computed. The processor's own prefetching does not see them coming.
+struct Ahead {
+  static constexpr int64_t line = 16;  // floats
+  static constexpr int most = 4;
+  const float *next[most], *end[most];
+  int count = 0, at = 0;
+  void add(const float* piece, int64_t floats) {
+    next[count] = piece;
+    end[count++] = piece + floats;
+  }
+  // The next `steps` lines, `step` floats apart; where nothing is left, `else_where` and no step.
+  const float* take(int64_t steps, const float* else_where, int64_t& step) {
+    while (at < count && next[at] >= end[at]) ++at;
+    step = at < count ? line : 0;
+    if (at == count) return else_where;
+    const float* const from = next[at];
+    next[at] += steps * line;
+    return from;
+  }
+};
+
 // c (rows, tile_columns), its rows ldc apart: = or += Σ_k A(i,k) · panel[k,·], k = 0 … depth - 1 in this order.
 template <int rows, Order order>
-void tile(int64_t depth, const float* a, int64_t stride, const float* panel, float* c, int64_t ldc, bool add) {
+void tile(int64_t depth, const float* a, int64_t stride, const float* panel, float* c, int64_t ldc, bool add,
+          Ahead& ahead) {
+  int64_t step;
+  const float* const coming = ahead.take(depth, panel, step);
   Vector sum[rows][2];
   for (int i = 0; i < rows; ++i)
     for (int j = 0; j < 2; ++j) {
@@ -23,6 +48,7 @@ void tile(int64_t depth, const float* a, int64_t stride, const float* panel, flo
       if (add) Wide::load(sum[i][j], c + i * ldc + j * lanes);
     }
   for (int64_t k = 0; k < depth; ++k) {
+    __builtin_prefetch(coming + k * step, 0, 2);
     Vector b[2];
     Wide::load(b[0], panel + k * tile_columns);
     Wide::load(b[1], panel + k * tile_columns + lanes);
@@ -40,13 +66,13 @@ void tile(int64_t depth, const float* a, int64_t stride, const float* panel, flo
 // The same where c has fewer columns.
 template <int rows, Order order>
 void part_tile(int64_t depth, const float* a, int64_t stride, const float* panel, float* c, int64_t ldc,
-               int64_t columns, bool add) {
-  if (columns == tile_columns) return tile<rows, order>(depth, a, stride, panel, c, ldc, add);
+               int64_t columns, bool add, Ahead& ahead) {
+  if (columns == tile_columns) return tile<rows, order>(depth, a, stride, panel, c, ldc, add, ahead);
   float whole[rows * tile_columns] = {};
   if (add)
     for (int i = 0; i < rows; ++i)
       for (int64_t j = 0; j < columns; ++j) whole[i * tile_columns + j] = c[i * ldc + j];
-  tile<rows, order>(depth, a, stride, panel, whole, tile_columns, add);
+  tile<rows, order>(depth, a, stride, panel, whole, tile_columns, add, ahead);
   for (int i = 0; i < rows; ++i)
     for (int64_t j = 0; j < columns; ++j) c[i * ldc + j] = whole[i * tile_columns + j];
 }
@@ -54,15 +80,15 @@ void part_tile(int64_t depth, const float* a, int64_t stride, const float* panel
 // The same for any number of rows: c (rows, columns), columns ≤ tile_columns.
 template <Order order>
 void multiply_panel(int64_t rows, int64_t depth, const float* a, int64_t stride, const float* panel, float* c,
-                    int64_t ldc, int64_t columns, bool add) {
+                    int64_t ldc, int64_t columns, bool add, Ahead& ahead) {
   constexpr int third = tile_rows / 3;
   const auto at = [=](int64_t i) { return order == Order::rows ? a + i * stride : a + i; };
   int64_t i = 0;
   for (; i + tile_rows <= rows; i += tile_rows)
-    part_tile<tile_rows, order>(depth, at(i), stride, panel, c + i * ldc, ldc, columns, add);
+    part_tile<tile_rows, order>(depth, at(i), stride, panel, c + i * ldc, ldc, columns, add, ahead);
   for (; i + third <= rows; i += third)
-    part_tile<third, order>(depth, at(i), stride, panel, c + i * ldc, ldc, columns, add);
-  for (; i < rows; ++i) part_tile<1, order>(depth, at(i), stride, panel, c + i * ldc, ldc, columns, add);
+    part_tile<third, order>(depth, at(i), stride, panel, c + i * ldc, ldc, columns, add, ahead);
+  for (; i < rows; ++i) part_tile<1, order>(depth, at(i), stride, panel, c + i * ldc, ldc, columns, add, ahead);
 }
 
 // panel (depth, tile_columns) = `columns` columns of B (depth, columns), the rest 0. B's element (k, j) is at
@@ -123,10 +149,10 @@ struct ProductTasks {
 // The columns [begin, end) of c (rows, ldc) = a (rows, depth) · B, B packed, a's rows lda apart; begin is a panel's
 // first.
 inline void multiply_columns(int64_t rows, int64_t depth, int64_t begin, int64_t end, const float* a, int64_t lda,
-                             const float* packed, float* c, int64_t ldc) {
+                             const float* packed, float* c, int64_t ldc, Ahead& ahead) {
   for (int64_t first = begin; first < end; first += tile_columns)
     multiply_panel<Order::rows>(rows, depth, a, lda, packed + first * depth, c + first, ldc,
-                                smaller(tile_columns, end - first), false);
+                                smaller(tile_columns, end - first), false, ahead);
 }
 
 // c (rows, columns) = a (rows, depth) · B, B packed.
@@ -135,9 +161,10 @@ inline void multiply(const Context& context, int64_t rows, int64_t depth, int64_
   const ProductTasks tasks(rows, columns);
   parallel_for(context, tasks.count(), [=](int64_t task) {
     const int64_t row = tasks.row(task);
+    Ahead none;
     multiply_columns(smaller(tasks.rows, rows - row), depth, tasks.first_column(task),
                      smaller(columns, tasks.end_column(task)), a + row * depth, depth, packed, c + row * columns,
-                     columns);
+                     columns, none);
   });
 }
 
@@ -192,11 +219,12 @@ void multiply_transposed(const Context& context, const SplitProduct& p, float* p
     for (int64_t k = split * p.part; k < end; k += p.block) {
       const int64_t depth = smaller(p.block, end - k);
       const Rows a = load_a(k, depth, buffer);
+      Ahead none;
       for (int64_t i = begin; i < smaller(begin + p.group, panels(p.n)); ++i) {
         const int64_t first = i * tile_columns, columns = smaller(tile_columns, p.n - first);
         load_b(k, depth, first, columns, panel);
         multiply_panel<Order::transposed>(p.m, depth, a.first, a.stride, panel, partials + split * p.m * p.n + first,
-                                          p.n, columns, k > split * p.part);
+                                          p.n, columns, k > split * p.part, none);
       }
     }
   });

@@ -70,7 +70,8 @@ void convolve(Context& context, const Conv2dShape& s, const float* x, const floa
     const int64_t row = tasks.row(task), rows = smaller(tasks.rows, plan.pixels - row);
     const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
     gather(s, x, row, rows, 0, K, K, a);
-    multiply_columns(rows, K, begin, end, a, K, packed, y + row * O, O);
+    Ahead none;
+    multiply_columns(rows, K, begin, end, a, K, packed, y + row * O, O, none);
     finish(rows, begin, end, y + row * O);
   });
 }
@@ -100,7 +101,8 @@ void forward_fused(Context& context, const Conv2dShape& s, const float* x, const
     const int64_t row = tasks.row(task), rows = smaller(tasks.rows, M - row);
     const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
     gather(s, x, row, rows, 0, K, K, a);
-    multiply_columns(rows, K, begin, end, a, K, packed, z + row * O, O);
+    Ahead none;
+    multiply_columns(rows, K, begin, end, a, K, packed, z + row * O, O, none);
     double* const sums = partials + task / tasks.column_groups * 2 * O;
     set_zero(sums + begin, end - begin);
     set_zero(sums + O + begin, end - begin);

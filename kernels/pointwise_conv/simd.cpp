@@ -99,7 +99,8 @@ void forward_folded(Context& context, const PointwiseConvShape& s, const float* 
   parallel_for(context, tasks.count(), [=](int64_t task) {
     const int64_t row = tasks.row(task), rows = smaller(tasks.rows, s.rows - row);
     const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
-    multiply_columns(rows, C, begin, end, x + row * C, C, packed, y + row * O, O);
+    Ahead none;
+    multiply_columns(rows, C, begin, end, x + row * C, C, packed, y + row * O, O, none);
     fold_rows(bias, rows, begin, end, O, y + row * O);
   });
 }
@@ -128,18 +129,26 @@ void forward_fused(Context& context, const PointwiseConvShape& s, const float* x
     parallel_pieces(context, M, row_piece, [=](int64_t begin, int64_t end) {
       activate_rows(norm_x, end - begin, 0, C, C, x + begin * C, lda, activations + begin * lda);
     });
-  parallel_for(context, tasks.count(), [=](int64_t task) {
+  // A task takes so many blocks one after the other that it can bring the next one into the cache.
+  const int64_t blocks = before ? 1 : ceil_div(tasks.row_blocks, 128), part = blocks * tasks.rows;
+  parallel_for(context, ceil_div(tasks.row_blocks, blocks) * tasks.column_groups, [=](int64_t task) {
     alignas(64) float buffer[operand_floats];
-    const int64_t row = tasks.row(task), rows = smaller(tasks.rows, M - row);
+    const int64_t from = task / tasks.column_groups * part, to = smaller(M, from + part);
     const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
-    if (!before) activate_rows(norm_x, rows, 0, C, C, x + row * C, lda, buffer);
-    multiply_columns(rows, C, begin, end, before ? activations + row * lda : buffer, lda, packed, z + row * O, O);
     double* const sums = partials + task / tasks.column_groups * 2 * O;
     set_zero(sums + begin, end - begin);
     set_zero(sums + O + begin, end - begin);
-    add_statistics(rows, begin, end, O, z + row * O, z + row * O, sums);
+    for (int64_t row = from; row < to; row += tasks.rows) {
+      const int64_t rows = smaller(tasks.rows, to - row), next = row + rows;
+      Ahead ahead;
+      if (next < to) ahead.add(x + next * C, smaller(tasks.rows, to - next) * C);
+      if (!before) activate_rows(norm_x, rows, 0, C, C, x + row * C, lda, buffer);
+      multiply_columns(rows, C, begin, end, before ? activations + row * lda : buffer, lda, packed, z + row * O, O,
+                       ahead);
+      add_statistics(rows, begin, end, O, z + row * O, z + from * O, sums);
+    }
   });
-  finish_statistics(context, {M, tasks.rows}, O, z, partials, norm_z);
+  finish_statistics(context, {M, part}, O, z, partials, norm_z);
 }
 
 void backward_walk(Context& context, const PointwiseConvShape& s, const float* x, const FusedNorm& norm_x,
@@ -156,15 +165,22 @@ void backward_walk(Context& context, const PointwiseConvShape& s, const float* x
     double* const sums = partials + split * 2 * C;
     set_zero(sums, 2 * C);
     for (int64_t row = split * p.part; row < smaller(M, (split + 1) * p.part); row += p.rows) {
-      const int64_t rows = smaller(p.rows, M - row);
+      const int64_t rows = smaller(p.rows, M - row), next = row + rows;
+      Ahead ahead;
+      if (next < smaller(M, (split + 1) * p.part)) {
+        const int64_t coming = smaller(p.rows, M - next);
+        ahead.add(z + next * O, coming * O);
+        ahead.add(du_z + next * O, coming * O);
+        ahead.add(x + next * C, coming * C);
+      }
       gradient_rows(norm_z, rows, 0, O, O, z + row * O, du_z + row * O, ldz, dz);
       for (int64_t first = 0; first < C; first += tile_columns) {
         float* const panel = a + first * p.rows;
         const int64_t count = smaller(tile_columns, C - first);
         activate_panel(norm_x, rows, first, count, C, x + row * C, panel);
-        multiply_panel<Order::transposed>(O, rows, dz, ldz, panel, part + first, C, count, row > split * p.part);
+        multiply_panel<Order::transposed>(O, rows, dz, ldz, panel, part + first, C, count, row > split * p.part, ahead);
       }
-      multiply_columns(rows, O, 0, C, dz, ldz, packed, du_x + row * C, C);
+      multiply_columns(rows, O, 0, C, dz, ldz, packed, du_x + row * C, C, ahead);
       mask_rows(norm_x, rows, 0, C, C, x + row * C, du_x + row * C, sums);
     }
   });
@@ -188,23 +204,25 @@ void backward_of_many(Context& context, const PointwiseConvShape& s, const float
                        a + first * many + begin * tile_columns);
     });
     // The weight gradient's tasks: 132 rows of it, which are whole tiles, by 4 panels. Then the data gradient's.
-    constexpr int64_t tall = 132, wide = 4 * tile_columns, depth = SplitProduct::most_block;
+    constexpr int64_t tall = 132, wide = 4 * tile_columns, depth = 512;
     const int64_t across = ceil_div(C, wide), weight_tasks = ceil_div(O, tall) * across;
     const ProductTasks tasks(M, C);
     double* const partials = plan.partials_of(context) + start / ProductTasks::most_rows * 2 * C;
     parallel_for(context, weight_tasks + tasks.count(), [=](int64_t task) {
       if (task < weight_tasks) {
+        Ahead none;
         const int64_t o = task / across * tall, begin = task % across * wide;
         for (int64_t k = 0; k < M; k += depth)
           for (int64_t first = begin; first < smaller(C, begin + wide); first += tile_columns)
             multiply_panel<Order::transposed>(smaller(tall, O - o), smaller(depth, M - k), dz + k * ldz + o, ldz,
                                               a + first * many + k * tile_columns, dw + o * C + first, C,
-                                              smaller(tile_columns, C - first), start + k > 0);
+                                              smaller(tile_columns, C - first), start + k > 0, none);
         return;
       }
       const int64_t i = task - weight_tasks, block = tasks.row(i), rows = smaller(tasks.rows, M - block);
       const int64_t row = start + block, begin = tasks.first_column(i), end = smaller(C, tasks.end_column(i));
-      multiply_columns(rows, O, begin, end, dz + block * ldz, ldz, packed, du_x + row * C, C);
+      Ahead none;
+      multiply_columns(rows, O, begin, end, dz + block * ldz, ldz, packed, du_x + row * C, C, none);
       double* const sums = partials + i / tasks.column_groups * 2 * C;
       set_zero(sums + begin, end - begin);
       set_zero(sums + C + begin, end - begin);
