@@ -69,20 +69,21 @@ __global__ void mma_check_ldmatrix(int* values) {
   }
 }
 
+static void run_tf32(Context& context, const float* a, const float* b, float* c) {
+  launch(context, mma_check_tf32, 1, 32, 0, a, b, c);
+}
+static void run_bf16(Context& context, const float* a, const float* b, float* c) {
+  launch(context, mma_check_bf16, 1, 32, 0, a, b, c);
+}
+static void run_ldmatrix(Context& context, int* values) { launch(context, mma_check_ldmatrix, 1, 32, 0, values); }
+
 }  // namespace kernels::KERNEL_TARGET
 
 namespace kernels {
 
 template <>
 MmaKernels mma_kernels<KERNEL_TARGET::target>() {
-  using namespace KERNEL_TARGET;
-  return {[](Context& context, const float* a, const float* b, float* c) {
-            launch(context, mma_check_tf32, 1, 32, 0, a, b, c);
-          },
-          [](Context& context, const float* a, const float* b, float* c) {
-            launch(context, mma_check_bf16, 1, 32, 0, a, b, c);
-          },
-          [](Context& context, int* values) { launch(context, mma_check_ldmatrix, 1, 32, 0, values); }};
+  return {KERNEL_TARGET::run_tf32, KERNEL_TARGET::run_bf16, KERNEL_TARGET::run_ldmatrix};
 }
 
 }  // namespace kernels
