@@ -1,46 +1,151 @@
-// cuBLAS for the rows of that name: fp32 products of the row-major matrices that pointwise convolution and linear have.
+// cuBLASLt for the rows of that name: products of the row-major matrices that pointwise convolution and linear have.
+// What was made for a shape (descriptors, the algorithm) is kept in Context::cublas: a pass's first call makes it,
+// those after it allocate nothing and wait for nothing, so that they can be captured.
 #pragma once
 
-#include <cublas_v2.h>
+#include <cublasLt.h>
 
+#include <array>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "kernels/common/bf16.h"
 #include "kernels/common/launch.h"
+#include "kernels/common/table.h"
 
 namespace kernels::KERNEL_TARGET::cublas {
 
 inline void check(cublasStatus_t status, const char* what) {
-  if (status != CUBLAS_STATUS_SUCCESS) throw Error(std::string(what) + ": " + cublasGetStatusString(status));
+  if (status != CUBLAS_STATUS_SUCCESS) throw Error(std::string(what) + ": " + cublasLtGetStatusString(status));
+}
+
+// A cuBLASLt object that is destroyed with its owner.
+template <class T, cublasStatus_t (*destroy)(T)>
+struct Object {
+  T value = nullptr;
+  Object() = default;
+  ~Object() {
+    if (value != nullptr) destroy(value);
+  }
+  Object(const Object&) = delete;
+  operator T() const { return value; }
+};
+using Handle = Object<cublasLtHandle_t, cublasLtDestroy>;
+using Operation = Object<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
+using Layout = Object<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
+using Preference = Object<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
+
+// Scratch memory that a product may use, and so a row's workspace.
+constexpr size_t scratch_bytes = size_t{4} << 20;
+
+template <class T>
+constexpr cudaDataType_t type_of = std::is_same_v<T, Bf16> ? CUDA_R_16BF : CUDA_R_32F;
+
+// cuBLASLt's matrices are column-major, so it sees each of ours transposed and is asked for the transposed result:
+// d (m, n) = op(a) · op(b), sums over k in fp32.
+struct Shape {
+  bool transpose_a, transpose_b;
+  int64_t m, n, k;
+  cudaDataType_t type_a, type_b, type_d;
+  Precision precision;  // of the factors
+  bool bias;            // (m), added to every column
+  std::array<int64_t, 10> key() const {
+    return {transpose_a, transpose_b, m, n, k, type_a, type_b, type_d, static_cast<int64_t>(precision), bias};
+  }
+};
+
+// y (rows, out) = x (rows, in) · wᵀ,   w (out, in)
+template <class T, class W>
+Shape forward_shape(int64_t rows, int64_t in, int64_t out, Precision precision, bool bias = false) {
+  return {true, false, out, rows, in, type_of<W>, type_of<T>, type_of<T>, precision, bias};
+}
+// dx (rows, in) = dy (rows, out) · w
+template <class T, class W>
+Shape backward_data_shape(int64_t rows, int64_t in, int64_t out, Precision precision) {
+  return {false, false, in, rows, out, type_of<W>, type_of<T>, type_of<T>, precision, false};
+}
+// dw (out, in) = dyᵀ · x
+template <class T>
+Shape backward_weight_shape(int64_t rows, int64_t in, int64_t out, Precision precision) {
+  return {false, true, in, out, rows, type_of<T>, type_of<T>, CUDA_R_32F, precision, false};
+}
+
+struct Product {
+  Operation operation;
+  Layout a, b, d;
+  std::map<uint32_t, cublasLtMatmulAlgo_t> algorithms;  // by the arrays' common alignment in bytes
+
+  explicit Product(const Shape& s) {
+    const bool tf32 = s.precision == Precision::tf32;  // must be asked for: CUBLAS_COMPUTE_32F keeps fp32 products fp32
+    check(cublasLtMatmulDescCreate(&operation.value, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
+                                   CUDA_R_32F),
+          "cublasLtMatmulDescCreate");
+    set(CUBLASLT_MATMUL_DESC_TRANSA, s.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+    set(CUBLASLT_MATMUL_DESC_TRANSB, s.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE, s.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT);
+    lay_out(a, s.type_a, s.transpose_a, s.m, s.k);
+    lay_out(b, s.type_b, s.transpose_b, s.k, s.n);
+    lay_out(d, s.type_d, false, s.m, s.n);
+  }
+  template <class T>
+  void set(cublasLtMatmulDescAttributes_t attribute, const T& value) {
+    check(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
+  }
+
+ private:
+  static void lay_out(Layout& layout, cudaDataType_t type, bool transpose, int64_t rows, int64_t columns) {
+    if (transpose) std::swap(rows, columns);
+    check(cublasLtMatrixLayoutCreate(&layout.value, type, rows, columns, rows), "cublasLtMatrixLayoutCreate");
+  }
+};
+
+// What an algorithm must keep to. Where it splits a sum, the parts are added in fp32 from the workspace, in a fixed
+// order: the other schemes add in place or round the parts to the output's type.
+inline void prefer(Preference& preference, uint32_t alignment) {
+  check(cublasLtMatmulPreferenceCreate(&preference.value), "cublasLtMatmulPreferenceCreate");
+  const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
+    check(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value),
+          "cublasLtMatmulPreferenceSetAttribute");
+  };
+  set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{scratch_bytes});
+  set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
+  for (const auto attribute : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                               CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+    set(attribute, alignment);
+}
+
+// The largest power of two, at most 256, that divides all addresses.
+inline uint32_t alignment(std::initializer_list<const void*> arrays) {
+  uintptr_t bits = 256;
+  for (const void* array : arrays) bits |= reinterpret_cast<uintptr_t>(array);
+  return static_cast<uint32_t>(bits & (~bits + 1));
 }
 
 // What Context::cublas points to.
 struct Library {
-  cublasHandle_t handle = nullptr;
+  Handle handle;
+  std::map<std::array<int64_t, 10>, Product> products;
   float* ones = nullptr;  // (ones_count), device
   int64_t ones_count = 0;
   std::vector<float*> shorter;  // that it took the place of: captured graphs read them yet
 
-  // The default math mode keeps fp32 products fp32 (TF32 must be asked for), and cuBLAS by default uses no atomics: the
-  // same bits in every run on one stream.
-  Library() { check(cublasCreate(&handle), "cublasCreate"); }
+  Library() { check(cublasLtCreate(&handle.value), "cublasLtCreate"); }
   ~Library() {
     cudaFree(ones);
     for (float* array : shorter) cudaFree(array);
-    cublasDestroy(handle);
   }
   Library(const Library&) = delete;
 };
 
 inline Library& library(Context& context) {
   if (context.cublas == nullptr) context.cublas = std::make_shared<Library>();
-  auto& library = *static_cast<Library*>(context.cublas.get());
-  check(cublasSetStream(library.handle, static_cast<cudaStream_t>(context.stream)), "cublasSetStream");
-  return library;
+  return *static_cast<Library*>(context.cublas.get());
 }
 
-// A vector of at least `count` ones in device memory: with it, sums over rows and repeated rows are products too.
-inline const float* ones(Library& library, int64_t count) {
+// A vector of at least `count` ones in device memory: with it, sums over rows are products too.
+inline const float* ones(Context& context, int64_t count) {
+  Library& library = cublas::library(context);
   if (count > library.ones_count) {
     using KERNEL_TARGET::check;
     if (library.ones != nullptr) library.shorter.push_back(library.ones);
@@ -54,30 +159,29 @@ inline const float* ones(Library& library, int64_t count) {
   return library.ones;
 }
 
-// cuBLAS's matrices are column-major, so it sees each of ours transposed: it is asked for the transposed result.
-
-// y (rows, out) = x (rows, in) · wᵀ + add · y,   w (out, in)
-inline void forward(Library& library, int64_t rows, int64_t in, int64_t out, const float* x, const float* w, float add,
-                    float* y) {
-  const float one = 1;
-  check(cublasSgemm_64(library.handle, CUBLAS_OP_T, CUBLAS_OP_N, out, rows, in, &one, w, in, x, in, &add, y, out),
-        "cublasSgemm");
-}
-
-// dx (rows, in) = dy (rows, out) · w
-inline void backward_data(Library& library, int64_t rows, int64_t in, int64_t out, const float* dy, const float* w,
-                          float* dx) {
+// `scratch`: scratch_bytes, aligned to 256. bias is read where the shape has one.
+inline void run(Context& context, const Shape& s, const void* a, const void* b, void* d, void* scratch,
+                const float* bias = nullptr) {
+  Library& library = cublas::library(context);
+  Product& product = library.products.try_emplace(s.key(), s).first->second;
+  if (s.bias) product.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+  const uint32_t aligned = alignment({a, b, d});
+  auto found = product.algorithms.find(aligned);
+  if (found == product.algorithms.end()) {
+    Preference preference;
+    prefer(preference, aligned);
+    cublasLtMatmulHeuristicResult_t result{};
+    int count = 0;
+    check(cublasLtMatmulAlgoGetHeuristic(library.handle, product.operation, product.a, product.b, product.d, product.d,
+                                         preference, 1, &result, &count),
+          "cublasLtMatmulAlgoGetHeuristic");
+    if (count == 0) throw Error("cublasLtMatmulAlgoGetHeuristic: cuBLASLt has no algorithm for this shape");
+    found = product.algorithms.emplace(aligned, result.algo).first;
+  }
   const float one = 1, zero = 0;
-  check(cublasSgemm_64(library.handle, CUBLAS_OP_N, CUBLAS_OP_N, in, rows, out, &one, w, in, dy, out, &zero, dx, in),
-        "cublasSgemm");
-}
-
-// dw (out, in) = dyᵀ · x
-inline void backward_weight(Library& library, int64_t rows, int64_t in, int64_t out, const float* x, const float* dy,
-                            float* dw) {
-  const float one = 1, zero = 0;
-  check(cublasSgemm_64(library.handle, CUBLAS_OP_N, CUBLAS_OP_T, in, out, rows, &one, x, in, dy, out, &zero, dw, in),
-        "cublasSgemm");
+  check(cublasLtMatmul(library.handle, product.operation, &one, a, product.a, b, product.b, &zero, d, product.d, d,
+                       product.d, &found->second, scratch, scratch_bytes, static_cast<cudaStream_t>(context.stream)),
+        "cublasLtMatmul");
 }
 
 }  // namespace kernels::KERNEL_TARGET::cublas

@@ -1,5 +1,6 @@
-// cuDNN for the rows of that name: convolutions in fp32, NHWC, by its convolution functions (cudnn_cnn.h). What was
-// made for a shape is kept in Context::cudnn.
+// cuDNN for the rows of that name, in fp32, NHWC, by its functions for one operation each (cudnn_cnn.h, cudnn_ops.h).
+// What was made for a shape is kept in Context::cudnn: a pass's first call makes it, those after it allocate nothing
+// and wait for nothing, so that they can be captured.
 #pragma once
 
 #include <cudnn.h>
@@ -32,6 +33,13 @@ using Filter = Object<cudnnFilterDescriptor_t, cudnnCreateFilterDescriptor, cudn
 using Operator =
     Object<cudnnConvolutionDescriptor_t, cudnnCreateConvolutionDescriptor, cudnnDestroyConvolutionDescriptor>;
 
+using Pooling = Object<cudnnPoolingDescriptor_t, cudnnCreatePoolingDescriptor, cudnnDestroyPoolingDescriptor>;
+using Activation =
+    Object<cudnnActivationDescriptor_t, cudnnCreateActivationDescriptor, cudnnDestroyActivationDescriptor>;
+
+// cuDNN's sizes and strides are ints.
+constexpr int64_t max_elements = INT32_MAX;
+
 // A 3×3 convolution, padding 1: x (N, H, W, in), w (out, 3, 3, in / groups), y (N, P, Q, out).
 struct Shape {
   int batch, height, width, in, out, groups, stride;
@@ -59,10 +67,32 @@ struct Convolution {
   }
 };
 
+inline void set_nhwc(const Tensor& tensor, int64_t n, int64_t c, int64_t h, int64_t w) {
+  check(cudnnSetTensor4dDescriptor(tensor, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, static_cast<int>(n),
+                                   static_cast<int>(c), static_cast<int>(h), static_cast<int>(w)),
+        "cudnnSetTensor4dDescriptor");
+}
+
+// The mean over `positions` in a column.
+inline void set_average(const Pooling& pooling, int positions) {
+  check(cudnnSetPooling2dDescriptor(pooling, CUDNN_POOLING_AVERAGE_COUNT_INCLUDE_PADDING, CUDNN_PROPAGATE_NAN,
+                                    positions, 1, 0, 0, positions, 1),
+        "cudnnSetPooling2dDescriptor");
+}
+
+inline void set_relu6(const Activation& activation) {
+  check(cudnnSetActivationDescriptor(activation, CUDNN_ACTIVATION_CLIPPED_RELU, CUDNN_PROPAGATE_NAN, 6),
+        "cudnnSetActivationDescriptor");
+}
+
 // What Context::cudnn points to.
 struct Library {
   Handle handle;
   std::map<std::array<int, 7>, Convolution> convolutions;
+  std::map<std::array<int64_t, 4>, Tensor> tensors;  // of (N, C, H, W)
+  std::map<int, Pooling> averages;                   // of their positions
+  Activation relu6;
+  Library() { set_relu6(relu6); }
 };
 
 inline Library& library(Context& context) {
@@ -74,6 +104,19 @@ inline Library& library(Context& context) {
 
 inline Convolution& convolution(Library& library, const Shape& s) {
   return library.convolutions.try_emplace(s.key(), s).first->second;
+}
+
+// A tensor of these sizes, laid out NHWC.
+inline const Tensor& tensor(Library& library, int64_t n, int64_t c, int64_t h, int64_t w) {
+  const auto [found, made] = library.tensors.try_emplace({n, c, h, w});
+  if (made) set_nhwc(found->second, n, c, h, w);
+  return found->second;
+}
+
+inline const Pooling& average(Library& library, int positions) {
+  const auto [found, made] = library.averages.try_emplace(positions);
+  if (made) set_average(found->second, positions);
+  return found->second;
 }
 
 // Algorithms that want more scratch memory than this are passed over.
@@ -134,6 +177,16 @@ inline void backward_weight(Library& library, const Shape& s, const float* x, co
                                        static_cast<cudnnConvolutionBwdFilterAlgo_t>(c.backward_weight), scratch,
                                        scratch_bytes, &zero, c.w, dw),
         "cudnnConvolutionBackwardFilter");
+}
+
+// y (N, P, Q, out) = min(max(x * w + bias, 0), 6), three calls: cuDNN's one call for all has no ReLU with an upper end.
+inline void forward_folded(Library& library, const Shape& s, const float* x, const float* w, const float* bias,
+                           float* y, void* scratch) {
+  forward(library, s, x, w, y, scratch);
+  Convolution& c = convolution(library, s);
+  const float one = 1, zero = 0;
+  check(cudnnAddTensor(library.handle, &one, tensor(library, 1, s.out, 1, 1), bias, &one, c.y, y), "cudnnAddTensor");
+  check(cudnnActivationForward(library.handle, library.relu6, &one, c.y, y, &zero, c.y, y), "cudnnActivationForward");
 }
 
 }  // namespace kernels::KERNEL_TARGET::cudnn

@@ -27,6 +27,10 @@ extern const Conv2d conv2d_cudnn = {
         [](Context& context, const Conv2dShape& s, const float* x, const float* dy, float* dw) {
           cudnn::backward_weight(cudnn::library(context), shape(s), x, dy, dw, context.workspace);
         },
+    .forward_folded =
+        [](Context& context, const Conv2dShape& s, const float* x, const float* w, const float* bias, float* y) {
+          cudnn::forward_folded(cudnn::library(context), shape(s), x, w, bias, y, context.workspace);
+        },
 };
 
 }  // namespace kernels::KERNEL_TARGET

@@ -57,6 +57,12 @@ extern const DepthwiseConv depthwise_conv_cudnn = {
           cudnn::backward_weight(library, shape(s), x, dy, filters(context), scratch(context));
           transpose(library, s.channels, filters(context), dw, To::ours);
         },
+    .forward_folded =
+        [](Context& context, const DepthwiseConvShape& s, const float* x, const float* w, const float* bias, float* y) {
+          cudnn::Library& library = cudnn::library(context);
+          transpose(library, s.channels, w, filters(context), To::theirs);
+          cudnn::forward_folded(library, shape(s), x, filters(context), bias, y, scratch(context));
+        },
 };
 
 }  // namespace kernels::KERNEL_TARGET

@@ -6,7 +6,8 @@ namespace kernels {
 
 namespace KERNEL_TARGET {
 extern const GlobalAvgPool global_avg_pool_naive, global_avg_pool_vectorised;
-}
+extern const GlobalAvgPool global_avg_pool_cudnn;
+}  // namespace KERNEL_TARGET
 
 template <>
 std::span<const GlobalAvgPool> rows<GlobalAvgPool, KERNEL_TARGET::target>() {
@@ -16,6 +17,9 @@ std::span<const GlobalAvgPool> rows<GlobalAvgPool, KERNEL_TARGET::target>() {
       global_avg_pool_vectorised,
 #ifdef MOBILENET_SIMD
       simd_row<GlobalAvgPool>(),
+#endif
+#ifdef MOBILENET_CUDNN
+      global_avg_pool_cudnn,
 #endif
   };
   return table;

@@ -8,7 +8,8 @@ namespace KERNEL_TARGET {
 extern const PointwiseConv pointwise_conv_naive, pointwise_conv_shared_tile, pointwise_conv_register_tile;
 extern const PointwiseConv pointwise_conv_warp_tile, pointwise_conv_async, pointwise_conv_split_k, pointwise_conv_tf32;
 extern const PointwiseConvOf<Bf16> pointwise_conv_naive_bf16, pointwise_conv_bf16;
-extern const PointwiseConv pointwise_conv_onednn, pointwise_conv_cublas;
+extern const PointwiseConv pointwise_conv_onednn, pointwise_conv_cublas, pointwise_conv_cublas_tf32;
+extern const PointwiseConvOf<Bf16> pointwise_conv_cublas_bf16;
 }  // namespace KERNEL_TARGET
 
 template <>
@@ -24,7 +25,7 @@ std::span<const PointwiseConv> rows<PointwiseConv, KERNEL_TARGET::target>() {
       simd_row<PointwiseConv>(),
 #endif
 #ifdef MOBILENET_CUBLAS
-      pointwise_conv_cublas,
+      pointwise_conv_cublas,     pointwise_conv_cublas_tf32,
 #endif
   };
   return table;
@@ -33,7 +34,13 @@ std::span<const PointwiseConv> rows<PointwiseConv, KERNEL_TARGET::target>() {
 template <>
 std::span<const PointwiseConvOf<Bf16>> rows<PointwiseConvOf<Bf16>, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const PointwiseConvOf<Bf16> table[] = {pointwise_conv_naive_bf16, pointwise_conv_bf16};
+  static const PointwiseConvOf<Bf16> table[] = {
+      pointwise_conv_naive_bf16,
+      pointwise_conv_bf16,
+#ifdef MOBILENET_CUBLAS
+      pointwise_conv_cublas_bf16,
+#endif
+  };
   return table;
 }
 

@@ -6,7 +6,8 @@ namespace kernels {
 
 namespace KERNEL_TARGET {
 extern const Relu6 relu6_naive, relu6_vectorised;
-}
+extern const Relu6 relu6_cudnn;
+}  // namespace KERNEL_TARGET
 
 template <>
 std::span<const Relu6> rows<Relu6, KERNEL_TARGET::target>() {
@@ -16,6 +17,9 @@ std::span<const Relu6> rows<Relu6, KERNEL_TARGET::target>() {
       relu6_vectorised,
 #ifdef MOBILENET_SIMD
       simd_row<Relu6>(),
+#endif
+#ifdef MOBILENET_CUDNN
+      relu6_cudnn,
 #endif
   };
   return table;
