@@ -1,0 +1,51 @@
+// The vendors' rows of the GPU in the tables, which need no GPU: which is taken, and the memory that it asks for.
+#include "kernels/harness.h"
+#include "kernels/linear/linear.h"
+#include "kernels/pointwise_conv/pointwise_conv.h"
+
+using kernels::Bf16, kernels::Context, kernels::DeviceType, kernels::Linear, kernels::PointwiseConv,
+    kernels::PointwiseConvOf, kernels::Precision;
+
+namespace kernels::cpu {
+void round_to_bf16(Context&, int64_t count, const float* x, Bf16* y);
+}
+
+TEST_CASE("weights are rounded to bfloat16 for a vendor's product", "[vendor]") {
+  if (test::device_under_test() != DeviceType::cpu) return;
+  test::current_case = {"round_to_bf16", "", 0};
+  test::Random random{1};
+  for (const int count : {1, 255, 257, 1000}) {
+    const auto x = random.floats(count);
+    const test::Array<float> device_x(x);
+    const test::Array<Bf16> y(count);
+    kernels::cpu::round_to_bf16(test::context(0), count, device_x, y);
+    const auto rounded = y.read();
+    for (int i = 0; i < count; ++i) REQUIRE(rounded[i].bits == kernels::to_bf16(x[i]).bits);
+  }
+}
+
+#ifdef MOBILENET_CUBLAS
+TEST_CASE("the vendor's row of a precision is taken on a GPU", "[vendor]") {
+  kernels::Policy policy;
+  policy.preference = kernels::Policy::Preference::vendor;
+  const kernels::PointwiseConvShape pointwise{129, 24, 40};
+  const kernels::LinearShape linear{3, 5, 7};
+  const auto name = [&](Precision precision) {
+    policy.precision = precision;
+    return std::string(choose(DeviceType::cuda, policy, pointwise, &PointwiseConv::forward).name) + " " +
+           choose(DeviceType::cuda, policy, linear, &Linear::backward_weight).name;
+  };
+  CHECK(name(Precision::fp32) == "cublas cublas");
+  CHECK(name(Precision::tf32) == "cublas_tf32 cublas_tf32");
+  policy.precision = Precision::bf16;
+  const auto& bf16 = choose(DeviceType::cuda, policy, pointwise, &PointwiseConvOf<Bf16>::forward);
+  CHECK(std::string(bf16.name) == "cublas_bf16");
+  // Its scratch memory is that of the other rows, the rounded weights come behind it.
+  const auto& fp32 = choose(DeviceType::cuda, {}, pointwise, &PointwiseConv::forward);
+  CHECK(fp32.provider == kernels::Provider::native);
+  policy.precision = Precision::fp32;
+  const size_t scratch = choose(DeviceType::cuda, policy, pointwise, &PointwiseConv::forward).workspace(pointwise);
+  CHECK(scratch % 256 == 0);
+  CHECK(bf16.workspace(pointwise) == scratch + 24 * 40 * sizeof(Bf16));
+}
+#endif
