@@ -7,9 +7,9 @@ namespace kernels::KERNEL_TARGET {
 namespace {
 
 constexpr auto mode = CUDNN_BATCHNORM_SPATIAL;
-// All rows as images of one position.
+// All rows in one column of one image: cuDNN's limits on a batch are lower.
 const cudnn::Tensor& activations(cudnn::Library& library, const BatchNormShape& s) {
-  return cudnn::tensor(library, s.rows, s.channels, 1, 1);
+  return cudnn::tensor(library, 1, s.channels, s.rows, 1);
 }
 const cudnn::Tensor& factors(cudnn::Library& library, const BatchNormShape& s) {
   return cudnn::tensor(library, 1, s.channels, 1, 1);

@@ -159,12 +159,26 @@ inline const float* ones(Context& context, int64_t count) {
   return library.ones;
 }
 
-// `scratch`: scratch_bytes, aligned to 256. bias is read where the shape has one.
+// The workspace of a row with a bias of `out` floats: scratch memory, then the bias, where it has to be moved.
+inline size_t workspace_with_bias(int out) { return scratch_bytes + out * sizeof(float); }
+
+// `scratch`: scratch_bytes, aligned to 256; workspace_with_bias where the shape has a bias, which is read only then.
 inline void run(Context& context, const Shape& s, const void* a, const void* b, void* d, void* scratch,
                 const float* bias = nullptr) {
   Library& library = cublas::library(context);
   Product& product = library.products.try_emplace(s.key(), s).first->second;
-  if (s.bias) product.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+  if (s.bias) {
+    // Algorithms are chosen for the alignment of a, b and d, and may take it that a bias has 16 bytes
+    // (https://github.com/pytorch/pytorch/pull/194497).
+    if (alignment({bias}) < 16) {
+      const auto moved = reinterpret_cast<float*>(static_cast<char*>(scratch) + scratch_bytes);
+      KERNEL_TARGET::check(cudaMemcpyAsync(moved, bias, s.m * sizeof(float), cudaMemcpyDeviceToDevice,
+                                           static_cast<cudaStream_t>(context.stream)),
+                           "cudaMemcpyAsync", __FILE__, __LINE__);
+      bias = moved;
+    }
+    product.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+  }
   const uint32_t aligned = alignment({a, b, d});
   auto found = product.algorithms.find(aligned);
   if (found == product.algorithms.end()) {

@@ -9,7 +9,10 @@ extern const GlobalAvgPool global_avg_pool_cudnn = {
     .idea = "cuDNN's average pooling, its window the whole image",
     .provider = Provider::vendor,
     .supports =
-        [](const GlobalAvgPoolShape& s) { return int64_t{s.batch} * s.positions * s.channels <= cudnn::max_elements; },
+        [](const GlobalAvgPoolShape&
+               s) {  // 65536 images are refused: https://github.com/microsoft/onnxruntime/issues/29819
+          return s.batch < 65536 && int64_t{s.batch} * s.positions * s.channels <= cudnn::max_elements;
+        },
     .workspace = [](const GlobalAvgPoolShape&) -> size_t { return 0; },
     .forward =
         [](Context& context, const GlobalAvgPoolShape& s, const float* x, float* y) {

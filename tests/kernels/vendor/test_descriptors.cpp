@@ -134,7 +134,7 @@ TEST_CASE("cuDNN's clipped ReLU ends at 6 and keeps NaN", "[vendor]") {
 
 TEST_CASE("cuDNN takes one factor a channel for the batch norm", "[vendor]") {
   const cudnn::Tensor x, derived;
-  cudnn::set_nhwc(x, 1000, 24, 1, 1);
+  cudnn::set_nhwc(x, 1, 24, 1000, 1);
   cudnn::check(cudnnDeriveBNTensorDescriptor(derived, x, CUDNN_BATCHNORM_SPATIAL), "derive");
   size_t bytes = 0;
   cudnn::check(cudnnGetTensorSizeInBytes(derived, &bytes), "size");
