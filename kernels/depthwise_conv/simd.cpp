@@ -138,7 +138,8 @@ struct MaskLines : StoreLines {
   }
 };
 
-// Lines of a(x), and of dz from z and dz's du; arguments as of copy_to_line.
+// Lines of a(x), and of dz from z and dz's du; arguments as of copy_to_line. The line that lies behind is what comes
+// next: it is brought into the cache.
 void activate_to_line(const FusedNorm& norm, const float* x, int64_t C, int64_t pixels, const LineBlock& block,
                       int64_t step, float* to) {
   columns(block.count, [=, &norm](auto v, int64_t c) {
@@ -147,6 +148,7 @@ void activate_to_line(const FusedNorm& norm, const float* x, int64_t C, int64_t 
     for (int64_t j = 0; j < pixels; ++j) {
       Vector value;
       v.load(value, from + j * C);
+      __builtin_prefetch(from + (j + pixels) * C);
       factors.activate(value);
       Wide::store(to + j * step + c, value);
     }
@@ -161,6 +163,8 @@ void gradient_to_line(const FusedNorm& norm, const float* z, const float* du, in
       Vector value, gradient;
       v.load(value, z + from + j * C);
       v.load(gradient, du + from + j * C);
+      __builtin_prefetch(z + from + (j + pixels) * C);
+      __builtin_prefetch(du + from + (j + pixels) * C);
       factors.pass(value, gradient);
       Wide::store(to + j * step + c, gradient);
     }
