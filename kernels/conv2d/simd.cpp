@@ -36,25 +36,36 @@ bool supports(const Conv2dShape& s) {
 }
 
 // to (rows, stride): of the pixels of z from `row` on, element [first, first + count) of the 9 · Cin neighbours in x.
-void gather(const Conv2dShape& s, const float* x, int64_t row, int64_t rows, int64_t first, int64_t count,
-            int64_t stride, float* to) {
-  const int64_t P = s.out_height(), Q = s.out_width(), I = s.in_channels, three = 3 * I;
+// channels: Cin, or 0 for any: a constant makes copies of a known length.
+template <int channels>
+void gather_of(const Conv2dShape& s, const float* x, int64_t row, int64_t rows, int64_t first, int64_t count,
+               int64_t stride, float* to) {
+  const int64_t I = channels > 0 ? channels : s.in_channels, three = 3 * I;
+  const int64_t P = s.out_height(), Q = s.out_width(), H = s.height, width = s.width * I, step = s.stride;
   int64_t q = row % Q, p = row / Q % P, n = row / (Q * P);
   for (int64_t m = 0; m < rows; ++m, to += stride) {
-    const int64_t left = (q * s.stride - 1) * I;  // of the first neighbour in its line
+    const int64_t left = (q * step - 1) * I;  // of the first neighbour in its line
     for (int64_t r = 0; r < 3; ++r) {
-      const int64_t i = p * s.stride + r - 1;
+      const int64_t i = p * step + r - 1;
+      const float* line = x + (n * H + i) * width;
+      if (channels > 0 && count == 3 * three && i >= 0 && i < H && left >= 0 && left + three <= width) {
+        for (int64_t k = 0; k < three; ++k) to[r * three + k] = line[left + k];
+        continue;
+      }
       const int64_t begin = larger(first, r * three), end = smaller(first + count, (r + 1) * three);
-      const bool outside = i < 0 || i >= s.height;
-      const float* line = x + (n * s.height + i) * s.width * I;
+      const bool outside = i < 0 || i >= H;
       for (int64_t k = begin; k < end; ++k) {
         const int64_t j = left + k - r * three;
-        to[k - first] = outside || j < 0 || j >= s.width * I ? 0 : line[j];
+        to[k - first] = outside || j < 0 || j >= width ? 0 : line[j];
       }
     }
     if (++q == Q) q = 0, ++p;
     if (p == P) p = 0, ++n;
   }
+}
+void gather(const Conv2dShape& s, const float* x, int64_t row, int64_t rows, int64_t first, int64_t count,
+            int64_t stride, float* to) {
+  (s.in_channels == 3 ? gather_of<3> : gather_of<0>)(s, x, row, rows, first, count, stride, to);
 }
 
 // y = x * w; then finish(rows, begin, end, y) on the rows and channels that a task has just written.
