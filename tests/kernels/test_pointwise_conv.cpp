@@ -8,12 +8,13 @@ namespace reference = kernels::reference;
 namespace {
 
 // {rows, in_channels, out_channels}: nothing to tile, channels of no vector width, one off every tile, several tiles of
-// every kind (the weight gradient's sum runs over the rows, and is split from 256 on), and the narrow network's widths.
+// every kind (the weight gradient's sum runs over the rows, and is split from 256 on), the narrow
+// network's widths, and few rows of many channels, whose sums split_k splits.
 const std::vector<PointwiseConvShape> awkward = {
-    {1, 1, 1},     {1, 3, 5},     {2, 5, 3},     {2, 7, 1},      {1, 129, 65},  {127, 17, 31},
-    {129, 31, 17}, {127, 33, 63}, {129, 63, 33}, {65, 65, 129},  {2, 1, 129},   {130, 129, 1},
-    {128, 32, 64}, {33, 8, 16},   {257, 16, 24}, {128, 24, 8},   {64, 24, 16},  {130, 200, 36},
-    {255, 4, 4},   {1031, 3, 5},  {1280, 16, 8}, {2000, 12, 20}, {260, 68, 132}};
+    {1, 1, 1},      {1, 3, 5},      {2, 5, 3},      {2, 7, 1},      {1, 129, 65},  {127, 17, 31}, {129, 31, 17},
+    {127, 33, 63},  {129, 63, 33},  {65, 65, 129},  {2, 1, 129},    {130, 129, 1}, {128, 32, 64}, {33, 8, 16},
+    {257, 16, 24},  {128, 24, 8},   {64, 24, 16},   {130, 200, 36}, {255, 4, 4},   {1031, 3, 5},  {1280, 16, 8},
+    {2000, 12, 20}, {260, 68, 132}, {16, 512, 260}, {5, 261, 299}};
 PointwiseConvShape draw(test::Random& random) {
   const int multiple = random.one_of({1, 1, 4});
   return {random.between(1, 400), random.between(1, 100 / multiple) * multiple,
