@@ -97,6 +97,10 @@ struct MaskLines : StoreLines {
   const float* x;  // (·, C)
   const FusedNorm& norm;
   LineSums sums;
+  // z and its du two rows on, of which a later line of dz is made: they come into the cache while du is computed. One
+  // of their pixels belongs to 2^shift of x.
+  const float *coming_z, *coming_du;
+  int shift;
   void start(const LineBlock& b, float* memory) {
     block = b;
     sums.start(b, memory);
@@ -108,10 +112,15 @@ struct MaskLines : StoreLines {
     const float* x;
     Factors<V> factors;
     float* sums;
-    int64_t pixel;
+    int64_t pixel, at;
+    int shift;
+    const float *coming_z, *coming_du;
     Vector sum, product;
     void put(int64_t q, Vector value) {
       Vector z;
+      const int64_t coming = ((at + q) >> shift) * this->C;
+      __builtin_prefetch(coming_z + coming, 0, 2);
+      __builtin_prefetch(coming_du + coming, 0, 2);
       this->v.load(z, x + q * this->C);
       factors.mask(z, value);
       sum += value;
@@ -130,6 +139,10 @@ struct MaskLines : StoreLines {
                         Factors<V>(v, norm, block.first + c),
                         sums.block_sums + c,
                         block.pixel,
+                        at,
+                        shift,
+                        coming_z + block.first + c,
+                        coming_du + block.first + c,
                         {},
                         {}};
     Wide::load(result.sum, result.sums);
@@ -138,8 +151,8 @@ struct MaskLines : StoreLines {
   }
 };
 
-// Lines of a(x), and of dz from z and dz's du; arguments as of copy_to_line. The line that lies behind is what comes
-// next: it is brought into the cache.
+// Lines of a(x), and of dz from z and dz's du; arguments as of copy_to_line. The line of x behind this one is needed
+// next: it comes into the cache.
 void activate_to_line(const FusedNorm& norm, const float* x, int64_t C, int64_t pixels, const LineBlock& block,
                       int64_t step, float* to) {
   columns(block.count, [=, &norm](auto v, int64_t c) {
@@ -163,8 +176,6 @@ void gradient_to_line(const FusedNorm& norm, const float* z, const float* du, in
       Vector value, gradient;
       v.load(value, z + from + j * C);
       v.load(gradient, du + from + j * C);
-      __builtin_prefetch(z + from + (j + pixels) * C);
-      __builtin_prefetch(du + from + (j + pixels) * C);
       factors.pass(value, gradient);
       Wide::store(to + j * step + c, gradient);
     }
@@ -260,7 +271,8 @@ void backward_fused(Context& context, const DepthwiseConvShape& s, const float* 
         [&](int64_t n, int64_t i, const LineBlock& b, float* to) {
           activate_to_line(norm_x, x + (n * H + i) * W * C, C, W, b, b.pixel, to);
         },
-        MaskLines{{C, du_x, {}}, x, norm_x, {sums, nullptr, 0}});
+        MaskLines{
+            {C, du_x, {}}, x, norm_x, {sums, nullptr, 0}, z + 2 * Q * C, du_z + 2 * Q * C, s.stride == 2 ? 2 : 0});
   });
   finish_gradients(context, static_cast<int64_t>(s.batch) * H * W, p.tasks, C, partials, norm_x);
   add_weight_parts(context, p, parts, dw);
