@@ -1,11 +1,14 @@
 // Idea: one thread an output element, the formula as it stands. Every thread reads a whole filter, and neighbouring
 // threads read different ones.
+#include <type_traits>
+
 #include "kernels/common/fused.h"
 #include "kernels/conv2d/conv2d.h"
 
 namespace kernels::KERNEL_TARGET {
 
-__global__ void conv2d_naive_forward(Conv2dShape shape, const float* x, const float* w, float* y) {
+template <class T>
+__global__ void conv2d_naive_forward(Conv2dShape shape, const float* x, const float* w, T* y) {
   const int H = shape.height, W = shape.width, P = (H - 1) / shape.stride + 1, Q = (W - 1) / shape.stride + 1;
   const int I = shape.in_channels, O = shape.out_channels;
   const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -19,7 +22,7 @@ __global__ void conv2d_naive_forward(Conv2dShape shape, const float* x, const fl
       if (h < 0 || h >= H || v < 0 || v >= W) continue;
       for (int i = 0; i < I; ++i) sum += x[((n * H + h) * W + v) * I + i] * w[((int64_t{o} * 3 + r) * 3 + s) * I + i];
     }
-  y[index] = sum;
+  y[index] = from_float<T>(sum);
 }
 
 __global__ void conv2d_naive_backward_data(Conv2dShape shape, const float* dy, const float* w, float* dx) {
@@ -43,8 +46,8 @@ __global__ void conv2d_naive_backward_data(Conv2dShape shape, const float* dy, c
 
 // One thread an element of dw. Load: what it makes of dy, which is z with the prologue Gradient (common/fused.h).
 template <class Load>
-__global__ void conv2d_naive_backward_weight(Conv2dShape shape, const float* x, const float* dy, const float* du_z,
-                                             FusedNorm norm_z, float* dw) {
+__global__ void conv2d_naive_backward_weight(Conv2dShape shape, const float* x, const typename Load::Element* dy,
+                                             const typename Load::Element* du_z, FusedNorm norm_z, float* dw) {
   const int H = shape.height, W = shape.width, P = (H - 1) / shape.stride + 1, Q = (W - 1) / shape.stride + 1;
   const int I = shape.in_channels, O = shape.out_channels;
   const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -63,7 +66,8 @@ __global__ void conv2d_naive_backward_weight(Conv2dShape shape, const float* x, 
 }
 
 // One thread a channel of y (rows, channels): partials of one slice.
-__global__ void conv2d_naive_statistics(int64_t rows, int channels, const float* y, Partials partials) {
+template <class T>
+__global__ void conv2d_naive_statistics(int64_t rows, int channels, const T* y, Partials partials) {
   __shared__ __align__(16) float shared[join_floats<1, 32>];
   const int c = blockIdx.x * blockDim.x + threadIdx.x;
   Statistics<1> statistics;
@@ -74,46 +78,54 @@ __global__ void conv2d_naive_statistics(int64_t rows, int channels, const float*
 
 namespace {
 
-void forward(Context& context, const Conv2dShape& s, const float* x, const float* w, float* y) {
+template <class T>
+void forward(Context& context, const Conv2dShape& s, const float* x, const float* w, T* y) {
   const int64_t count = int64_t{s.batch} * s.out_height() * s.out_width() * s.out_channels;
-  launch(context, conv2d_naive_forward, ceil_div(count, 256), 256, 0, s, x, w, y);
+  launch(context, conv2d_naive_forward<T>, ceil_div(count, 256), 256, 0, s, x, w, y);
 }
 
-template <template <int, class> class Load>
-void backward_weight(Context& context, const Conv2dShape& s, const float* x, const float* dy, const float* du_z,
+template <class T, template <int, class> class Load>
+void backward_weight(Context& context, const Conv2dShape& s, const float* x, const T* dy, const T* du_z,
                      const FusedNorm& norm_z, float* dw) {
   const int64_t count = int64_t{s.out_channels} * 9 * s.in_channels;
-  launch(context, conv2d_naive_backward_weight<Load<1, float>>, ceil_div(count, 32), 32, 0, s, x, dy, du_z, norm_z, dw);
+  launch(context, conv2d_naive_backward_weight<Load<1, T>>, ceil_div(count, 32), 32, 0, s, x, dy, du_z, norm_z, dw);
 }
 
-}  // namespace
+void plain_backward_data(Context& context, const Conv2dShape& s, const float* dy, const float* w, float* dx) {
+  const int64_t count = int64_t{s.batch} * s.height * s.width * s.in_channels;
+  launch(context, conv2d_naive_backward_data, ceil_div(count, 256), 256, 0, s, dy, w, dx);
+}
+void plain_backward_weight(Context& context, const Conv2dShape& s, const float* x, const float* dy, float* dw) {
+  backward_weight<float, Plain>(context, s, x, dy, nullptr, {}, dw);
+}
 
-extern const Conv2d conv2d_naive = {
+template <class T>
+constexpr Conv2dOf<T> naive_row = {
     .name = "naive",
     .idea = "one thread an output element",
     .provider = Provider::native,
     .supports = [](const Conv2dShape&) { return true; },
     .workspace = [](const Conv2dShape& s) -> size_t { return partials_bytes(1, s.out_channels); },
-    .forward = forward,
-    .backward_data =
-        [](Context& context, const Conv2dShape& s, const float* dy, const float* w, float* dx) {
-          const int64_t count = int64_t{s.batch} * s.height * s.width * s.in_channels;
-          launch(context, conv2d_naive_backward_data, ceil_div(count, 256), 256, 0, s, dy, w, dx);
-        },
-    .backward_weight = [](Context& context, const Conv2dShape& s, const float* x, const float* dy,
-                          float* dw) { backward_weight<Plain>(context, s, x, dy, nullptr, {}, dw); },
+    .forward = std::is_same_v<T, float> ? forward<float> : nullptr,
+    .backward_data = std::is_same_v<T, float> ? plain_backward_data : nullptr,
+    .backward_weight = std::is_same_v<T, float> ? plain_backward_weight : nullptr,
     .forward_fused =
-        [](Context& context, const Conv2dShape& s, const float* x, const float* w, float* z, const FusedNorm& norm_z) {
+        [](Context& context, const Conv2dShape& s, const float* x, const float* w, T* z, const FusedNorm& norm_z) {
           const int64_t rows = int64_t{s.batch} * s.out_height() * s.out_width();
           const Partials partials = partials_at(context.workspace, 1, s.out_channels);
           forward(context, s, x, w, z);
-          launch(context, conv2d_naive_statistics, ceil_div(s.out_channels, 32), 32, 0, rows, s.out_channels, z,
+          launch(context, conv2d_naive_statistics<T>, ceil_div(s.out_channels, 32), 32, 0, rows, s.out_channels, z,
                  partials);
           fused_finish_statistics(context, rows, s.out_channels, 1, partials, norm_z);
         },
-    .backward_weight_fused = [](Context& context, const Conv2dShape& s, const float* x, const float* z,
-                                const FusedNorm& norm_z, const float* du_z,
-                                float* dw) { backward_weight<Gradient>(context, s, x, z, du_z, norm_z, dw); },
+    .backward_weight_fused = [](Context& context, const Conv2dShape& s, const float* x, const T* z,
+                                const FusedNorm& norm_z, const T* du_z,
+                                float* dw) { backward_weight<T, Gradient>(context, s, x, z, du_z, norm_z, dw); },
 };
+
+}  // namespace
+
+extern const Conv2d conv2d_naive = naive_row<float>;
+extern const Conv2dOf<Bf16> conv2d_naive_bf16 = naive_row<Bf16>;
 
 }  // namespace kernels::KERNEL_TARGET

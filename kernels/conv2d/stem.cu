@@ -6,6 +6,7 @@
 //   backward_weight  all 27 taps of 4 output channels, over some rows of dy; the block adds its threads' sums, a second
 //                    kernel the blocks', both in a fixed order and without atomics
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/common/fused.h"
 #include "kernels/common/slices.h"
@@ -49,27 +50,28 @@ __device__ __forceinline__ void load_pixels(float (&pixels)[N][I], const float* 
   }
 }
 
-// Writes the first of four channels, as many as exist. vector: all or none of them do, and `to` is 16-byte aligned.
-__device__ __forceinline__ void store(float* to, const Floats<4>& four, int exist, bool vector) {
+// Writes the first of four channels, as many as exist. vector: all or none of them do, and `to` is aligned for four.
+template <class Z>
+__device__ __forceinline__ void store(Z* to, const Floats<4>& four, int exist, bool vector) {
   if (vector) {
     if (exist > 0) four.store(to);
     return;
   }
-  if (exist > 0) to[0] = four[0];
-  if (exist > 1) to[1] = four[1];
-  if (exist > 2) to[2] = four[2];
-  if (exist > 3) to[3] = four[3];
+  if (exist > 0) to[0] = from_float<Z>(four[0]);
+  if (exist > 1) to[1] = from_float<Z>(four[1]);
+  if (exist > 2) to[2] = from_float<Z>(four[2]);
+  if (exist > 3) to[3] = from_float<Z>(four[3]);
 }
 
 }  // namespace
 
 // blockIdx: (strips, output channels); blockDim: (groups, lanes). Group g computes channels 4g … 4g + 3 of the block's
 // first half and the same of its second half, so that neighbouring threads write without a gap. counted: with the
-// statistics of y (common/fused.h), a slice the strips of a block.
-template <int S, bool counted>
+// statistics of y (common/fused.h), a slice the strips of a block. Z: the type of y.
+template <int S, bool counted, class Z>
 __global__ void __launch_bounds__(most_threads)
     conv2d_stem_forward(Conv2dShape shape, bool vector, const float* __restrict__ x, const float* __restrict__ w,
-                        float* __restrict__ y, Partials partials) {
+                        Z* __restrict__ y, Partials partials) {
   __shared__ __align__(16) float filters[taps * most_channels];
   const int H = shape.height, W = shape.width, P = (H - 1) / S + 1, Q = (W - 1) / S + 1, O = shape.out_channels;
   const int groups = blockDim.x, channels = groups * 8;
@@ -111,7 +113,10 @@ __global__ void __launch_bounds__(most_threads)
       if (q + t >= Q) continue;
       store(y + t * O, low[t], O - o, vector);
       store(y + t * O + channels / 2, high[t], O - o - channels / 2, vector);
-      if constexpr (counted) low_statistics.add(low[t], t == 0), high_statistics.add(high[t], t == 0);
+      if constexpr (counted) {
+        low_statistics.add(as_stored<Z>(low[t]), t == 0);
+        high_statistics.add(as_stored<Z>(high[t]), t == 0);
+      }
     }
   }
   if constexpr (counted) {
@@ -280,24 +285,23 @@ int forward_slices(const Conv2dShape& s) {
   return ceil_div(int64_t{s.batch} * s.out_height() * ceil_div(s.out_width(), T), lanes);
 }
 
-template <bool counted>
-void forward(Context& context, const Conv2dShape& s, const float* x, const float* w, float* y,
-             const Partials& partials) {
+template <bool counted, class Z>
+void forward(Context& context, const Conv2dShape& s, const float* x, const float* w, Z* y, const Partials& partials) {
   const int groups = std::min<int>(ceil_div(s.out_channels, 8), most_channels / 8);
-  launch(context, s.stride == 1 ? conv2d_stem_forward<1, counted> : conv2d_stem_forward<2, counted>,
+  launch(context, s.stride == 1 ? conv2d_stem_forward<1, counted, Z> : conv2d_stem_forward<2, counted, Z>,
          dim3(forward_slices(s), ceil_div(s.out_channels, groups * 8)), dim3(groups, most_threads / groups), 0, s,
          vector_width(s, {y}) == 4, x, w, y, partials);
 }
 
 // The first pass: `partial` sums, (slices, O, 27).
-template <template <int, class> class Load>
-void backward_weight(Context& context, const Conv2dShape& s, int V, const float* x, const float* dy, const float* du_z,
+template <class Z, template <int, class> class Load>
+void backward_weight(Context& context, const Conv2dShape& s, int V, const float* x, const Z* dy, const Z* du_z,
                      const FusedNorm& norm_z, float* partial) {
   const Split cut = split(s, V);
   const auto kernel =
       s.stride == 1
-          ? (V == 4 ? conv2d_stem_backward_weight<1, Load<4, float>> : conv2d_stem_backward_weight<1, Load<1, float>>)
-          : (V == 4 ? conv2d_stem_backward_weight<2, Load<4, float>> : conv2d_stem_backward_weight<2, Load<1, float>>);
+          ? (V == 4 ? conv2d_stem_backward_weight<1, Load<4, Z>> : conv2d_stem_backward_weight<1, Load<1, Z>>)
+          : (V == 4 ? conv2d_stem_backward_weight<2, Load<4, Z>> : conv2d_stem_backward_weight<2, Load<1, Z>>);
   launch(context, kernel, dim3(cut.channel_blocks, cut.slices), dim3(cut.groups, cut.lanes), 0, s, cut.rows_a_lane, x,
          dy, du_z, norm_z, partial);
 }
@@ -308,9 +312,28 @@ void add_slices(Context& context, const Conv2dShape& s, int slices, const float*
          partial, dw);
 }
 
-}  // namespace
+void plain_forward(Context& context, const Conv2dShape& s, const float* x, const float* w, float* y) {
+  forward<false>(context, s, x, w, y, {});
+}
+void plain_backward_data(Context& context, const Conv2dShape& s, const float* dy, const float* w, float* dx) {
+  const int V = vector_width(s, {dy});
+  const int groups = std::min<int>(ceil_div(s.out_channels, V), most_channels / V);
+  const int lanes = most_threads / groups;
+  const int64_t strips = int64_t{s.batch} * s.height * ceil_div(s.width, T);
+  const auto kernel = s.stride == 1 ? (V == 4 ? conv2d_stem_backward_data<4, 1> : conv2d_stem_backward_data<1, 1>)
+                                    : (V == 4 ? conv2d_stem_backward_data<4, 2> : conv2d_stem_backward_data<1, 2>);
+  launch(context, kernel, ceil_div(strips, lanes), dim3(groups, lanes), 0, s, dy, w, dx);
+}
+void plain_backward_weight(Context& context, const Conv2dShape& s, const float* x, const float* dy, float* dw) {
+  const int V = vector_width(s, {dy});
+  float* partial = static_cast<float*>(context.workspace);
+  backward_weight<float, Plain>(context, s, V, x, dy, nullptr, {}, partial);
+  add_slices(context, s, split(s, V).slices, partial, dw);
+}
 
-extern const Conv2d conv2d_stem = {
+// Z: the type of z and of its gradient.
+template <class Z>
+constexpr Conv2dOf<Z> stem_row = {
     .name = "stem",
     .idea = "three input channels: filters in shared memory, several pixels and output channels a thread",
     .provider = Provider::native,
@@ -323,28 +346,11 @@ extern const Conv2d conv2d_stem = {
       return std::max(sizeof(float) * taps * s.out_channels * std::max(split(s, 1).slices, split(s, 4).slices),
                       partials_bytes(forward_slices(s), s.out_channels));
     },
-    .forward = [](Context& context, const Conv2dShape& s, const float* x, const float* w,
-                  float* y) { forward<false>(context, s, x, w, y, {}); },
-    .backward_data =
-        [](Context& context, const Conv2dShape& s, const float* dy, const float* w, float* dx) {
-          const int V = vector_width(s, {dy});
-          const int groups = std::min<int>(ceil_div(s.out_channels, V), most_channels / V);
-          const int lanes = most_threads / groups;
-          const int64_t strips = int64_t{s.batch} * s.height * ceil_div(s.width, T);
-          const auto kernel = s.stride == 1
-                                  ? (V == 4 ? conv2d_stem_backward_data<4, 1> : conv2d_stem_backward_data<1, 1>)
-                                  : (V == 4 ? conv2d_stem_backward_data<4, 2> : conv2d_stem_backward_data<1, 2>);
-          launch(context, kernel, ceil_div(strips, lanes), dim3(groups, lanes), 0, s, dy, w, dx);
-        },
-    .backward_weight =
-        [](Context& context, const Conv2dShape& s, const float* x, const float* dy, float* dw) {
-          const int V = vector_width(s, {dy});
-          float* partial = static_cast<float*>(context.workspace);
-          backward_weight<Plain>(context, s, V, x, dy, nullptr, {}, partial);
-          add_slices(context, s, split(s, V).slices, partial, dw);
-        },
+    .forward = std::is_same_v<Z, float> ? plain_forward : nullptr,
+    .backward_data = std::is_same_v<Z, float> ? plain_backward_data : nullptr,
+    .backward_weight = std::is_same_v<Z, float> ? plain_backward_weight : nullptr,
     .forward_fused =
-        [](Context& context, const Conv2dShape& s, const float* x, const float* w, float* z, const FusedNorm& norm_z) {
+        [](Context& context, const Conv2dShape& s, const float* x, const float* w, Z* z, const FusedNorm& norm_z) {
           const int slices = forward_slices(s);
           const Partials partials = partials_at(context.workspace, slices, s.out_channels);
           forward<true>(context, s, x, w, z, partials);
@@ -352,13 +358,18 @@ extern const Conv2d conv2d_stem = {
                                   partials, norm_z);
         },
     .backward_weight_fused =
-        [](Context& context, const Conv2dShape& s, const float* x, const float* z, const FusedNorm& norm_z,
-           const float* du_z, float* dw) {
+        [](Context& context, const Conv2dShape& s, const float* x, const Z* z, const FusedNorm& norm_z, const Z* du_z,
+           float* dw) {
           const int V = vector_width(s, {z, du_z}, {norm_z});
           float* partial = static_cast<float*>(context.workspace);
-          backward_weight<Gradient>(context, s, V, x, z, du_z, norm_z, partial);
+          backward_weight<Z, Gradient>(context, s, V, x, z, du_z, norm_z, partial);
           add_slices(context, s, split(s, V).slices, partial, dw);
         },
 };
+
+}  // namespace
+
+extern const Conv2d conv2d_stem = stem_row<float>;
+extern const Conv2dOf<Bf16> conv2d_stem_bf16 = stem_row<Bf16>;
 
 }  // namespace kernels::KERNEL_TARGET

@@ -6,6 +6,7 @@ namespace kernels {
 
 namespace KERNEL_TARGET {
 extern const Conv2d conv2d_naive, conv2d_stem;
+extern const Conv2dOf<Bf16> conv2d_naive_bf16, conv2d_stem_bf16;
 extern const Conv2d conv2d_onednn, conv2d_cudnn;
 }  // namespace KERNEL_TARGET
 
@@ -29,7 +30,9 @@ std::span<const Conv2d> rows<Conv2d, KERNEL_TARGET::target>() {
 
 template <>
 std::span<const Conv2dOf<Bf16>> rows<Conv2dOf<Bf16>, KERNEL_TARGET::target>() {
-  return {};
+  using namespace KERNEL_TARGET;
+  static const Conv2dOf<Bf16> table[] = {conv2d_naive_bf16, conv2d_stem_bf16};
+  return table;
 }
 
 }  // namespace kernels

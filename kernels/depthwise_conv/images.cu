@@ -200,38 +200,36 @@ struct Images {
     return split(s.channels / V, s.batch, ceil_div(16, int64_t{s.out_height()} * s.out_width()));
   }
 
-  template <template <int, class> class Load, template <int, class> class Store>
-  static void forward(Context& context, const DepthwiseConvShape& s, int V, const float* x, const FusedNorm& norm_x,
-                      const float* w, float* y, const Partials& partials) {
+  template <class T, template <int, class> class Load, template <int, class> class Store>
+  static void forward(Context& context, const DepthwiseConvShape& s, int V, const T* x, const FusedNorm& norm_x,
+                      const float* w, T* y, const Partials& partials) {
     const ChannelThreads block = block_of(s, V);
     const auto kernel = instance(s, V, [](auto v, auto stride, auto n) {
-      return &depthwise_conv_images_forward<stride.value, n.value, Load<v.value, float>, Store<v.value, float>>;
+      return &depthwise_conv_images_forward<stride.value, n.value, Load<v.value, T>, Store<v.value, T>>;
     });
     launch(context, kernel, int64_t{slices(s, V)} * block.blocks, dim3(block.groups, block.lanes), 0, s, block.blocks,
            images_a_thread(s, V), x, norm_x, w, y, partials);
   }
 
-  template <template <int, class> class Load, template <int, class> class Store>
-  static void backward_data(Context& context, const DepthwiseConvShape& s, int V, const float* dy, const float* du_z,
-                            const FusedNorm& norm_z, const float* w, const float* x, const FusedNorm& norm_x, float* dx,
+  template <class T, template <int, class> class Load, template <int, class> class Store>
+  static void backward_data(Context& context, const DepthwiseConvShape& s, int V, const T* dy, const T* du_z,
+                            const FusedNorm& norm_z, const float* w, const T* x, const FusedNorm& norm_x, T* dx,
                             const Partials& partials) {
     const ChannelThreads block = block_of(s, V);
     const auto kernel = instance(s, V, [](auto v, auto stride, auto n) {
-      return &depthwise_conv_images_backward_data<stride.value, n.value, Load<v.value, float>, Store<v.value, float>>;
+      return &depthwise_conv_images_backward_data<stride.value, n.value, Load<v.value, T>, Store<v.value, T>>;
     });
     launch(context, kernel, int64_t{slices(s, V)} * block.blocks, dim3(block.groups, block.lanes), 0, s, block.blocks,
            images_a_thread(s, V), dy, du_z, norm_z, w, x, norm_x, dx, partials);
   }
 
   // The first pass: `partial` sums, (slices, 3, 3, C).
-  template <template <int, class> class LoadX, template <int, class> class LoadDy>
-  static void backward_weight(Context& context, const DepthwiseConvShape& s, int V, const float* x,
-                              const FusedNorm& norm_x, const float* dy, const float* du_z, const FusedNorm& norm_z,
-                              float* partial) {
+  template <class T, template <int, class> class LoadX, template <int, class> class LoadDy>
+  static void backward_weight(Context& context, const DepthwiseConvShape& s, int V, const T* x, const FusedNorm& norm_x,
+                              const T* dy, const T* du_z, const FusedNorm& norm_z, float* partial) {
     const Split split = weight_split(s, V);
     const auto kernel = instance(s, V, [](auto v, auto stride, auto n) {
-      return &depthwise_conv_images_backward_weight<stride.value, n.value, LoadX<v.value, float>,
-                                                    LoadDy<v.value, float>>;
+      return &depthwise_conv_images_backward_weight<stride.value, n.value, LoadX<v.value, T>, LoadDy<v.value, T>>;
     });
     launch(context, kernel, dim3(split.channel_blocks, split.slices), dim3(split.groups, split.lanes), 0, s,
            split.units_a_lane, x, norm_x, dy, du_z, norm_z, partial);
@@ -243,9 +241,13 @@ bool supports(const DepthwiseConvShape& s) {
   return s.height <= 4 && s.width <= 4 && int64_t{s.batch} * s.channels < 0xffffff00;
 }
 
+template <class T>
+constexpr DepthwiseConvOf<T> row = passes_of<Images, T>(
+    "images", "maps up to 4x4: a whole map in a thread's registers, several images a block", supports);
+
 }  // namespace
 
-extern const DepthwiseConv depthwise_conv_images = passes_of<Images>(
-    "images", "maps up to 4x4: a whole map in a thread's registers, several images a block", supports);
+extern const DepthwiseConv depthwise_conv_images = row<float>;
+extern const DepthwiseConvOf<Bf16> depthwise_conv_images_bf16 = row<Bf16>;
 
 }  // namespace kernels::KERNEL_TARGET

@@ -268,37 +268,36 @@ struct March {
     return split(s.channels / V, s.batch * strips * bands, ceil_div(4, s.out_height()));
   }
 
-  template <template <int, class> class Load, template <int, class> class Store>
-  static void forward(Context& context, const DepthwiseConvShape& s, int V, const float* x, const FusedNorm& norm_x,
-                      const float* w, float* y, const Partials& partials) {
+  template <class T, template <int, class> class Load, template <int, class> class Store>
+  static void forward(Context& context, const DepthwiseConvShape& s, int V, const T* x, const FusedNorm& norm_x,
+                      const float* w, T* y, const Partials& partials) {
     const Rows rows = cut_forward(s, V);
     const auto kernel = by_stride(s, V, [](auto v, auto stride) {
-      return &depthwise_conv_march_forward<stride.value, Load<v.value, float>, Store<v.value, float>>;
+      return &depthwise_conv_march_forward<stride.value, Load<v.value, T>, Store<v.value, T>>;
     });
     launch(context, kernel, int64_t{rows.slices} * rows.block.blocks, dim3(rows.block.groups, rows.block.lanes), 0, s,
            rows.block.blocks, rows.band, x, norm_x, w, y, partials);
   }
 
-  template <template <int, class> class Load, template <int, class> class Store>
-  static void backward_data(Context& context, const DepthwiseConvShape& s, int V, const float* dy, const float* du_z,
-                            const FusedNorm& norm_z, const float* w, const float* x, const FusedNorm& norm_x, float* dx,
+  template <class T, template <int, class> class Load, template <int, class> class Store>
+  static void backward_data(Context& context, const DepthwiseConvShape& s, int V, const T* dy, const T* du_z,
+                            const FusedNorm& norm_z, const float* w, const T* x, const FusedNorm& norm_x, T* dx,
                             const Partials& partials) {
     const Rows rows = cut_backward(s, V);
     const auto kernel = by_stride(s, V, [](auto v, auto stride) {
-      return &depthwise_conv_march_backward_data<stride.value, Load<v.value, float>, Store<v.value, float>>;
+      return &depthwise_conv_march_backward_data<stride.value, Load<v.value, T>, Store<v.value, T>>;
     });
     launch(context, kernel, int64_t{rows.slices} * rows.block.blocks, dim3(rows.block.groups, rows.block.lanes), 0, s,
            rows.block.blocks, rows.band, dy, du_z, norm_z, w, x, norm_x, dx, partials);
   }
 
   // The first pass: `partial` sums, (slices, 3, 3, C).
-  template <template <int, class> class LoadX, template <int, class> class LoadDy>
-  static void backward_weight(Context& context, const DepthwiseConvShape& s, int V, const float* x,
-                              const FusedNorm& norm_x, const float* dy, const float* du_z, const FusedNorm& norm_z,
-                              float* partial) {
+  template <class T, template <int, class> class LoadX, template <int, class> class LoadDy>
+  static void backward_weight(Context& context, const DepthwiseConvShape& s, int V, const T* x, const FusedNorm& norm_x,
+                              const T* dy, const T* du_z, const FusedNorm& norm_z, float* partial) {
     const Split split = weight_split(s, V);
     const auto kernel = by_stride(s, V, [](auto v, auto stride) {
-      return &depthwise_conv_march_backward_weight<stride.value, LoadX<v.value, float>, LoadDy<v.value, float>>;
+      return &depthwise_conv_march_backward_weight<stride.value, LoadX<v.value, T>, LoadDy<v.value, T>>;
     });
     launch(context, kernel, dim3(split.channel_blocks, split.slices), dim3(split.groups, split.lanes), 0, s,
            split.units_a_lane, x, norm_x, dy, du_z, norm_z, partial);
@@ -310,9 +309,13 @@ bool supports(const DepthwiseConvShape& s) {
   return int64_t{s.batch} * s.height * ceil_div(s.width, 4) * s.channels < 0xffffff00;
 }
 
+template <class T>
+constexpr DepthwiseConvOf<T> row = passes_of<March, T>(
+    "march", "a strip walks down the rows: an input is loaded once, sums are carried in registers", supports);
+
 }  // namespace
 
-extern const DepthwiseConv depthwise_conv_march = passes_of<March>(
-    "march", "a strip walks down the rows: an input is loaded once, sums are carried in registers", supports);
+extern const DepthwiseConv depthwise_conv_march = row<float>;
+extern const DepthwiseConvOf<Bf16> depthwise_conv_march_bf16 = row<Bf16>;
 
 }  // namespace kernels::KERNEL_TARGET

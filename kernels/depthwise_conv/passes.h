@@ -8,11 +8,13 @@ namespace kernels::KERNEL_TARGET {
 // Rung has, for V channels a thread:
 //   forward_slices, data_slices (shape, V)      the blocks that share a channel, each with its partial sums
 //   weight_split (shape, V)                     how the weight gradient is cut
-//   forward<Load, Store> (context, shape, V, x, norm_x, w, y, partials)
-//   backward_data<Load, Store> (context, shape, V, dy or z, du_z, norm_z, w, x, norm_x, dx or du_x, partials)
-//   backward_weight<LoadX, LoadDy> (context, shape, V, x, norm_x, dy or z, du_z, norm_z, partial)
-template <class Rung>
-constexpr DepthwiseConv passes_of(const char* name, const char* idea, bool (*supports)(const DepthwiseConvShape&)) {
+//   forward<T, Load, Store> (context, shape, V, x, norm_x, w, y, partials)
+//   backward_data<T, Load, Store> (context, shape, V, dy or z, du_z, norm_z, w, x, norm_x, dx or du_x, partials)
+//   backward_weight<T, LoadX, LoadDy> (context, shape, V, x, norm_x, dy or z, du_z, norm_z, partial)
+// T: the type of the activations and of their gradients.
+template <class Rung, class T>
+constexpr DepthwiseConvOf<T> passes_of(const char* name, const char* idea,
+                                       bool (*supports)(const DepthwiseConvShape&)) {
   return {
       .name = name,
       .idea = idea,
@@ -26,41 +28,41 @@ constexpr DepthwiseConv passes_of(const char* name, const char* idea, bool (*sup
         });
       },
       .forward =
-          [](Context& context, const DepthwiseConvShape& s, const float* x, const float* w, float* y) {
-            Rung::template forward<Plain, Bare>(context, s, vector_width(s, {x, w, y}), x, {}, w, y, {});
+          [](Context& context, const DepthwiseConvShape& s, const T* x, const float* w, T* y) {
+            Rung::template forward<T, Plain, Bare>(context, s, vector_width(s, {x, w, y}), x, {}, w, y, {});
           },
       .backward_data =
-          [](Context& context, const DepthwiseConvShape& s, const float* dy, const float* w, float* dx) {
-            Rung::template backward_data<Plain, Bare>(context, s, vector_width(s, {dy, w, dx}), dy, nullptr, {}, w,
-                                                      nullptr, {}, dx, {});
+          [](Context& context, const DepthwiseConvShape& s, const T* dy, const float* w, T* dx) {
+            Rung::template backward_data<T, Plain, Bare>(context, s, vector_width(s, {dy, w, dx}), dy, nullptr, {}, w,
+                                                         nullptr, {}, dx, {});
           },
       .backward_weight =
-          [](Context& context, const DepthwiseConvShape& s, const float* x, const float* dy, float* dw) {
+          [](Context& context, const DepthwiseConvShape& s, const T* x, const T* dy, float* dw) {
             const int V = vector_width(s, {x, dy});
             float* partial = static_cast<float*>(context.workspace);
-            Rung::template backward_weight<Plain, Plain>(context, s, V, x, {}, dy, nullptr, {}, partial);
+            Rung::template backward_weight<T, Plain, Plain>(context, s, V, x, {}, dy, nullptr, {}, partial);
             add_partial_weights(context, s.channels, Rung::weight_split(s, V).slices, partial, dw);
           },
       .forward_fused =
-          [](Context& context, const DepthwiseConvShape& s, const float* x, const FusedNorm& norm_x, const float* w,
-             float* z, const FusedNorm& norm_z) {
+          [](Context& context, const DepthwiseConvShape& s, const T* x, const FusedNorm& norm_x, const float* w, T* z,
+             const FusedNorm& norm_z) {
             const int V = vector_width(s, {x, w, z}, {norm_x}), slices = Rung::forward_slices(s, V);
             const Partials partials = partials_at(context.workspace, slices, s.channels);
-            Rung::template forward<Activated, Counted>(context, s, V, x, norm_x, w, z, partials);
+            Rung::template forward<T, Activated, Counted>(context, s, V, x, norm_x, w, z, partials);
             const int64_t rows = int64_t{s.batch} * s.out_height() * s.out_width();
             fused_finish_statistics(context, rows, s.channels, slices, partials, norm_z);
           },
       .backward_fused =
-          [](Context& context, const DepthwiseConvShape& s, const float* x, const FusedNorm& norm_x, const float* w,
-             const float* z, const FusedNorm& norm_z, const float* du_z, float* du_x, float* dw) {
+          [](Context& context, const DepthwiseConvShape& s, const T* x, const FusedNorm& norm_x, const float* w,
+             const T* z, const FusedNorm& norm_z, const T* du_z, T* du_x, float* dw) {
             const int V = vector_width(s, {x, w, z, du_z, du_x}, {norm_x, norm_z});
             const int slices = Rung::data_slices(s, V), weight_slices = Rung::weight_split(s, V).slices;
             const int64_t weights = 9 * int64_t{s.channels};
             float* partial = static_cast<float*>(context.workspace);  // of dw; the norm's come behind them
             const Partials partials = partials_at(partial + weights * weight_slices, slices, s.channels);
-            Rung::template backward_data<Gradient, Masked>(context, s, V, z, du_z, norm_z, w, x, norm_x, du_x,
-                                                           partials);
-            Rung::template backward_weight<Activated, Gradient>(context, s, V, x, norm_x, z, du_z, norm_z, partial);
+            Rung::template backward_data<T, Gradient, Masked>(context, s, V, z, du_z, norm_z, w, x, norm_x, du_x,
+                                                              partials);
+            Rung::template backward_weight<T, Activated, Gradient>(context, s, V, x, norm_x, z, du_z, norm_z, partial);
             fused_finish_gradients(context, int64_t{s.batch} * s.height * s.width, s.channels, slices, partials, norm_x,
                                    {weights, weight_slices, partial, dw});
           },

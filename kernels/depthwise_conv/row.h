@@ -9,7 +9,8 @@
 
 namespace kernels::KERNEL_TARGET {
 
-// 4 where 16-byte accesses are possible: 4 divides the channels and all arrays are 16-byte aligned; else 1.
+// 4 where 16-byte accesses are possible: 4 divides the channels and all arrays are 16-byte aligned; else 1. (4 Bf16 are
+// 8 bytes; their arrays begin at multiples of 16 as well.)
 inline int vector_width(const DepthwiseConvShape& shape, std::initializer_list<const void*> arrays,
                         std::initializer_list<FusedNorm> norms = {}) {
   return shape.channels % 4 == 0 && all_aligned(arrays) && norms_aligned(norms) ? 4 : 1;

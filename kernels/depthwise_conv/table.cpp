@@ -7,6 +7,7 @@ namespace kernels {
 namespace KERNEL_TARGET {
 extern const DepthwiseConv depthwise_conv_naive, depthwise_conv_vectorised, depthwise_conv_tiled, depthwise_conv_strip,
     depthwise_conv_split, depthwise_conv_async, depthwise_conv_march, depthwise_conv_images;
+extern const DepthwiseConvOf<Bf16> depthwise_conv_march_bf16, depthwise_conv_images_bf16;
 extern const DepthwiseConv depthwise_conv_onednn, depthwise_conv_cudnn;
 }  // namespace KERNEL_TARGET
 
@@ -31,7 +32,9 @@ std::span<const DepthwiseConv> rows<DepthwiseConv, KERNEL_TARGET::target>() {
 
 template <>
 std::span<const DepthwiseConvOf<Bf16>> rows<DepthwiseConvOf<Bf16>, KERNEL_TARGET::target>() {
-  return {};
+  using namespace KERNEL_TARGET;
+  static const DepthwiseConvOf<Bf16> table[] = {depthwise_conv_march_bf16, depthwise_conv_images_bf16};
+  return table;
 }
 
 }  // namespace kernels

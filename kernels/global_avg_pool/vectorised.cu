@@ -1,5 +1,7 @@
 // Idea: 16 bytes an access: four channels a thread. Backward, a thread reads its gradients once and writes them to
 // every position, where naive read and divided anew for each.
+#include <type_traits>
+
 #include "kernels/common/fused.h"
 #include "kernels/global_avg_pool/global_avg_pool.h"
 
@@ -50,7 +52,8 @@ namespace {
 
 // V: 4, or 1 where the channels or a pointer do not allow 16-byte accesses.
 template <class Load>
-void forward(Context& context, const GlobalAvgPoolShape& s, const float* x, const FusedNorm& norm_x, float* y) {
+void forward(Context& context, const GlobalAvgPoolShape& s, const typename Load::Element* x, const FusedNorm& norm_x,
+             float* y) {
   launch(context, global_avg_pool_vectorised_forward<Load>,
          ceil_div(static_cast<int64_t>(s.batch) * s.channels, Load::width * global_avg_pool_block),
          global_avg_pool_block, 0, s, x, norm_x, y);
@@ -62,16 +65,24 @@ ChannelThreads block_of(const GlobalAvgPoolShape& s, int V) {
 int slices(const GlobalAvgPoolShape& s, int V) { return ceil_div(s.batch, block_of(s, V).lanes); }
 
 template <class Store>
-void backward(Context& context, const GlobalAvgPoolShape& s, const float* dy, const float* x, const FusedNorm& norm_x,
-              float* dx, const Partials& partials) {
+void backward(Context& context, const GlobalAvgPoolShape& s, const float* dy, const typename Store::Element* x,
+              const FusedNorm& norm_x, typename Store::Element* dx, const Partials& partials) {
   const ChannelThreads block = block_of(s, Store::width);
   launch(context, global_avg_pool_vectorised_backward<Store>, int64_t{block.blocks} * slices(s, Store::width),
          dim3(block.groups, block.lanes), 0, s, block.blocks, dy, x, norm_x, dx, partials);
 }
 
-}  // namespace
+void plain_forward(Context& context, const GlobalAvgPoolShape& s, const float* x, float* y) {
+  const bool four = s.channels % 4 == 0 && all_aligned({x, y});
+  (four ? forward<Plain<4, float>> : forward<Plain<1, float>>)(context, s, x, {}, y);
+}
+void plain_backward(Context& context, const GlobalAvgPoolShape& s, const float* dy, float* dx) {
+  const bool four = s.channels % 4 == 0 && all_aligned({dy, dx});
+  (four ? backward<Bare<4, float>> : backward<Bare<1, float>>)(context, s, dy, nullptr, {}, dx, {});
+}
 
-extern const GlobalAvgPool global_avg_pool_vectorised = {
+template <class T>
+constexpr GlobalAvgPoolOf<T> vectorised_row = {
     .name = "vectorised",
     .idea = "four channels a thread: 16 bytes an access",
     .provider = Provider::native,
@@ -79,30 +90,27 @@ extern const GlobalAvgPool global_avg_pool_vectorised = {
     .workspace = [](const GlobalAvgPoolShape& s) -> size_t {
       return partials_bytes(std::max(slices(s, 1), s.channels % 4 == 0 ? slices(s, 4) : 0), s.channels);
     },
-    .forward =
-        [](Context& context, const GlobalAvgPoolShape& s, const float* x, float* y) {
-          const bool four = s.channels % 4 == 0 && all_aligned({x, y});
-          (four ? forward<Plain<4, float>> : forward<Plain<1, float>>)(context, s, x, {}, y);
-        },
-    .backward =
-        [](Context& context, const GlobalAvgPoolShape& s, const float* dy, float* dx) {
-          const bool four = s.channels % 4 == 0 && all_aligned({dy, dx});
-          (four ? backward<Bare<4, float>> : backward<Bare<1, float>>)(context, s, dy, nullptr, {}, dx, {});
-        },
+    .forward = std::is_same_v<T, float> ? plain_forward : nullptr,
+    .backward = std::is_same_v<T, float> ? plain_backward : nullptr,
     .forward_fused =
-        [](Context& context, const GlobalAvgPoolShape& s, const float* x, const FusedNorm& norm_x, float* y) {
+        [](Context& context, const GlobalAvgPoolShape& s, const T* x, const FusedNorm& norm_x, float* y) {
           const bool four = s.channels % 4 == 0 && all_aligned({x, y}) && norms_aligned({norm_x});
-          (four ? forward<Activated<4, float>> : forward<Activated<1, float>>)(context, s, x, norm_x, y);
+          (four ? forward<Activated<4, T>> : forward<Activated<1, T>>)(context, s, x, norm_x, y);
         },
     .backward_fused =
-        [](Context& context, const GlobalAvgPoolShape& s, const float* x, const FusedNorm& norm_x, const float* dy,
-           float* du_x) {
+        [](Context& context, const GlobalAvgPoolShape& s, const T* x, const FusedNorm& norm_x, const float* dy,
+           T* du_x) {
           const bool four = s.channels % 4 == 0 && all_aligned({dy, x, du_x}) && norms_aligned({norm_x});
           const int count = slices(s, four ? 4 : 1);
           const Partials partials = partials_at(context.workspace, count, s.channels);
-          (four ? backward<Masked<4, float>> : backward<Masked<1, float>>)(context, s, dy, x, norm_x, du_x, partials);
+          (four ? backward<Masked<4, T>> : backward<Masked<1, T>>)(context, s, dy, x, norm_x, du_x, partials);
           fused_finish_gradients(context, int64_t{s.batch} * s.positions, s.channels, count, partials, norm_x);
         },
 };
+
+}  // namespace
+
+extern const GlobalAvgPool global_avg_pool_vectorised = vectorised_row<float>;
+extern const GlobalAvgPoolOf<Bf16> global_avg_pool_vectorised_bf16 = vectorised_row<Bf16>;
 
 }  // namespace kernels::KERNEL_TARGET

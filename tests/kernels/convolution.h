@@ -1,6 +1,8 @@
 // What the tests of the convolutions (depthwise_conv, conv2d) share: a check a pass, and the references' own check.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/harness.h"
 
 namespace test {
@@ -16,42 +18,52 @@ struct Convolution {
   int64_t (*weights)(const Shape&);  // of w
 };
 
-// Runs one pass of a row on random arrays a and b and compares its result with the reference. offset: of all arrays, in
-// floats.
-template <class Row, class Pass, class Shape, class Reference>
+// A result of T is rounded once to it: by half a last place, 8 bits of mantissa for Bf16, of the result and of what its
+// sum was off by.
+template <class T>
+constexpr double result_rounding = std::is_same_v<T, float> ? 0 : 0x1.02p-8;
+
+// Runs one pass of a row on random arrays a of A and b of B and compares its result, of R, with the reference. offset:
+// of all arrays, in elements.
+template <class A, class B, class R, class Row, class Pass, class Shape, class Reference>
 Outputs check_pass(Pass Row::*pass, const Row& row, const Shape& s, Reference reference, Random& random,
                    int64_t count_a, int64_t count_b, int64_t count_result, double terms, int offset) {
-  const std::vector<float> a = random.floats(count_a), b = random.floats(count_b);
-  const Array<float> device_a(a, offset), device_b(b, offset), device_result(count_result, offset);
+  const auto a = to_floats(typed<A>(random.floats(count_a))), b = to_floats(typed<B>(random.floats(count_b)));
+  const Array<A> device_a(typed<A>(a), offset);
+  const Array<B> device_b(typed<B>(b), offset);
+  const Array<R> device_result(count_result, offset);
   (row.*pass)(context(row.workspace(s)), s, device_a, device_b, device_result);
-  const std::vector<float> result = device_result.read();
+  const std::vector<float> result = to_floats(device_result.read());
   std::vector<double> expected(count_result), magnitude(count_result);
   reference(s, to_double(a).data(), to_double(b).data(), expected.data());
   reference(s, absolute(a).data(), absolute(b).data(), magnitude.data());
-  check_sum(result, expected, magnitude, terms);
+  Rounding besides;
+  besides.result = result_rounding<R>;
+  check_sum(result, expected, magnitude, terms, besides);
   return {result};
 }
 
-// forward_terms, data_terms: the products that an element of y or dx is the sum of.
-template <class Row, class Shape>
+// forward_terms, data_terms: the products that an element of y or dx is the sum of. T: of x, y and their gradients.
+template <class Row, class T = float, class Shape>
 auto forward_check(const Convolution<Shape>& op, double (*forward_terms)(const Shape&), int offset = 0) {
   return [=](const Row& row, const Shape& s, Random& random) {
-    return check_pass(&Row::forward, row, s, op.forward, random, op.inputs(s), op.weights(s), op.outputs(s),
-                      forward_terms(s), offset);
+    return check_pass<T, float, T>(&Row::forward, row, s, op.forward, random, op.inputs(s), op.weights(s),
+                                   op.outputs(s), forward_terms(s), offset);
   };
 }
-template <class Row, class Shape>
+template <class Row, class T = float, class Shape>
 auto backward_data_check(const Convolution<Shape>& op, double (*data_terms)(const Shape&), int offset = 0) {
   return [=](const Row& row, const Shape& s, Random& random) {
-    return check_pass(&Row::backward_data, row, s, op.backward_data, random, op.outputs(s), op.weights(s), op.inputs(s),
-                      data_terms(s), offset);
+    return check_pass<T, float, T>(&Row::backward_data, row, s, op.backward_data, random, op.outputs(s), op.weights(s),
+                                   op.inputs(s), data_terms(s), offset);
   };
 }
-template <class Row, class Shape>
+template <class Row, class T = float, class Shape>
 auto backward_weight_check(const Convolution<Shape>& op, int offset = 0) {
   return [=](const Row& row, const Shape& s, Random& random) {
-    return check_pass(&Row::backward_weight, row, s, op.backward_weight, random, op.inputs(s), op.outputs(s),
-                      op.weights(s), double(s.batch) * s.out_height() * s.out_width(), offset);
+    return check_pass<T, T, float>(&Row::backward_weight, row, s, op.backward_weight, random, op.inputs(s),
+                                   op.outputs(s), op.weights(s), double(s.batch) * s.out_height() * s.out_width(),
+                                   offset);
   };
 }
 

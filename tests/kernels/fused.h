@@ -69,6 +69,16 @@ struct DrawnNorm {
   }
 };
 
+// The input z of a norm, as numbers of T, away from ReLU6's corners.
+template <class T>
+std::vector<float> drawn_off_corners(Random& random, const DrawnNorm& norm, int64_t count) {
+  auto z = random.floats(count, -2, 3);
+  norm.leave_corners(z);
+  z = to_floats(typed<T>(z));
+  norm.leave_corners(z);  // (a rounding may have brought it back)
+  return to_floats(typed<T>(z));
+}
+
 // Its arrays on the device; `before`: the statistics are not there yet.
 enum class Stage { no_statistics, no_gradients, complete };
 struct DeviceNorm {
@@ -177,9 +187,6 @@ inline void check_du(const std::vector<float>& z, const DrawnNorm& norm, const D
 // A convolution's two fused passes. in_channels, out_channels: of its shape. forward_terms, data_terms: the products
 // that an element of z or of the input's gradient is the sum of. offset: of all arrays, in elements. T: of x, z, du and
 // du_x. Both factors of a product are rounded where the row computes in a lower precision: prologues compute in float.
-template <class T>
-constexpr double result_rounding = std::is_same_v<T, float> ? 0 : 0x1.02p-8;  // 8 bits, and what the sum was off by
-
 template <class Row, class T = float, class Shape>
 auto forward_fused_check(const Convolution<Shape>& op, int (*in_channels)(const Shape&),
                          int (*out_channels)(const Shape&), double (*forward_terms)(const Shape&), int offset = 0) {
@@ -232,11 +239,7 @@ auto backward_fused_check(const Convolution<Shape>& op, int (*in_channels)(const
                           int (*out_channels)(const Shape&), double (*data_terms)(const Shape&), int offset = 0) {
   return [=](const Row& row, const Shape& s, Random& random) -> Outputs {
     const DrawnNorm norm_x(random, in_channels(s)), norm_z(random, out_channels(s));
-    auto x = random.floats(op.inputs(s), -2, 3);
-    norm_x.leave_corners(x);
-    x = to_floats(typed<T>(x));
-    norm_x.leave_corners(x);  // (a rounding may have brought it back)
-    x = to_floats(typed<T>(x));
+    const auto x = drawn_off_corners<T>(random, norm_x, op.inputs(s));
     const auto w = random.floats(op.weights(s)), z = to_floats(typed<T>(random.floats(op.outputs(s)))),
                du = to_floats(typed<T>(random.floats(op.outputs(s))));
     const Array<T> device_x(typed<T>(x), offset), device_z(typed<T>(z), offset), device_du(typed<T>(du), offset),

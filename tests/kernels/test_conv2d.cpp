@@ -1,7 +1,7 @@
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/fused.h"
 
-using kernels::Conv2d, kernels::Conv2dShape;
+using kernels::Bf16, kernels::Conv2d, kernels::Conv2dOf, kernels::Conv2dShape;
 namespace reference = kernels::reference;
 
 namespace {
@@ -62,37 +62,45 @@ TEST_CASE("conv2d of arrays at odd addresses", "[conv2d]") {
   test::for_each_case(&Conv2d::backward_weight, shapes, 0, draw, test::backward_weight_check<Conv2d>(op, offset));
 }
 
-TEST_CASE("conv2d forward_fused", "[conv2d]") {
+namespace {
+
+// T: the type of z and its gradient.
+template <class T>
+void check_forward_fused() {
   for (const int offset : {0, 1})
-    test::for_each_case(
-        &Conv2d::forward_fused, awkward, 20, draw,
-        [=](const Conv2d& row, const Conv2dShape& s, test::Random& random) -> test::Outputs {
-          if (op.outputs(s) / s.out_channels < 2) return {};  // has no unbiased variance
-          const test::DrawnNorm norm(random, s.out_channels);
-          const auto x = random.floats(op.inputs(s), -2, 3), w = random.floats(op.weights(s));
-          const test::Array<float> device_x(x, offset), device_w(w, offset), device_z(op.outputs(s), offset);
-          const test::DeviceNorm device_norm(norm, test::Stage::no_statistics, offset);
-          row.forward_fused(test::context(row.workspace(s)), s, device_x, device_w, device_z, device_norm.get());
-          std::vector<double> expected(op.outputs(s)), magnitude(op.outputs(s));
-          op.forward(s, test::to_double(x).data(), test::to_double(w).data(), expected.data());
-          op.forward(s, test::absolute(x).data(), test::absolute(w).data(), magnitude.data());
-          test::Outputs outputs = {device_z.read()};
-          test::check_sum(outputs[0], expected, magnitude, forward_terms(s));
-          test::check_statistics(outputs[0], norm, device_norm, outputs);
-          return outputs;
-        });
+    test::for_each_case(&Conv2dOf<T>::forward_fused, awkward, 20, draw,
+                        [=](const Conv2dOf<T>& row, const Conv2dShape& s, test::Random& random) -> test::Outputs {
+                          if (op.outputs(s) / s.out_channels < 2) return {};  // has no unbiased variance
+                          const test::DrawnNorm norm(random, s.out_channels);
+                          const auto x = random.floats(op.inputs(s), -2, 3), w = random.floats(op.weights(s));
+                          const test::Array<float> device_x(x, offset), device_w(w, offset);
+                          const test::Array<T> device_z(op.outputs(s), offset);
+                          const test::DeviceNorm device_norm(norm, test::Stage::no_statistics, offset);
+                          row.forward_fused(test::context(row.workspace(s)), s, device_x, device_w, device_z,
+                                            device_norm.get());
+                          std::vector<double> expected(op.outputs(s)), magnitude(op.outputs(s));
+                          op.forward(s, test::to_double(x).data(), test::to_double(w).data(), expected.data());
+                          op.forward(s, test::absolute(x).data(), test::absolute(w).data(), magnitude.data());
+                          test::Outputs outputs = {test::to_floats(device_z.read())};
+                          test::Rounding besides;
+                          besides.result = test::result_rounding<T>;
+                          test::check_sum(outputs[0], expected, magnitude, forward_terms(s), besides);
+                          test::check_statistics(outputs[0], norm, device_norm, outputs);
+                          return outputs;
+                        });
 }
 
-TEST_CASE("conv2d backward_weight_fused", "[conv2d]") {
+template <class T>
+void check_backward_weight_fused() {
   for (const int offset : {0, 1})
     test::for_each_case(
-        &Conv2d::backward_weight_fused, awkward, 20, draw,
-        [=](const Conv2d& row, const Conv2dShape& s, test::Random& random) -> test::Outputs {
+        &Conv2dOf<T>::backward_weight_fused, awkward, 20, draw,
+        [=](const Conv2dOf<T>& row, const Conv2dShape& s, test::Random& random) -> test::Outputs {
           const test::DrawnNorm norm(random, s.out_channels);
-          const auto x = random.floats(op.inputs(s)), z = random.floats(op.outputs(s)),
-                     du = random.floats(op.outputs(s));
-          const test::Array<float> device_x(x, offset), device_z(z, offset), device_du(du, offset),
-              device_dw(op.weights(s), offset);
+          const auto x = random.floats(op.inputs(s)), z = test::to_floats(test::typed<T>(random.floats(op.outputs(s)))),
+                     du = test::to_floats(test::typed<T>(random.floats(op.outputs(s))));
+          const test::Array<float> device_x(x, offset), device_dw(op.weights(s), offset);
+          const test::Array<T> device_z(test::typed<T>(z), offset), device_du(test::typed<T>(du), offset);
           const test::DeviceNorm device_norm(norm, test::Stage::complete, offset);
           row.backward_weight_fused(test::context(row.workspace(s)), s, device_x, device_z, device_norm.get(),
                                     device_du, device_dw);
@@ -105,6 +113,13 @@ TEST_CASE("conv2d backward_weight_fused", "[conv2d]") {
           return {device_dw.read()};
         });
 }
+
+}  // namespace
+
+TEST_CASE("conv2d forward_fused", "[conv2d]") { check_forward_fused<float>(); }
+TEST_CASE("conv2d backward_weight_fused", "[conv2d]") { check_backward_weight_fused<float>(); }
+TEST_CASE("conv2d forward_fused, z bfloat16", "[conv2d]") { check_forward_fused<Bf16>(); }
+TEST_CASE("conv2d backward_weight_fused, z bfloat16", "[conv2d]") { check_backward_weight_fused<Bf16>(); }
 
 // By hand: the filter is not flipped, one pixel of zeros surrounds the image, and channels are where the header says.
 TEST_CASE("conv2d reference on a small image", "[conv2d]") {

@@ -3,7 +3,7 @@
 #include "kernels/depthwise_conv/depthwise_conv.h"
 #include "kernels/fused.h"
 
-using kernels::DepthwiseConv, kernels::DepthwiseConvShape;
+using kernels::Bf16, kernels::DepthwiseConv, kernels::DepthwiseConvOf, kernels::DepthwiseConvShape;
 namespace reference = kernels::reference;
 
 namespace {
@@ -58,6 +58,18 @@ TEST_CASE("depthwise_conv backward_weight", "[depthwise_conv]") {
                 {{150, 4, 4, 64, 1}, {300, 2, 2, 132, 1}, {64, 12, 5, 4, 2}, {90, 7, 7, 3, 2}, {20, 16, 16, 128, 1}});
   test::for_each_case(&DepthwiseConv::backward_weight, shapes, 40, draw,
                       test::backward_weight_check<DepthwiseConv>(op));
+}
+
+TEST_CASE("depthwise_conv, bfloat16 activations", "[depthwise_conv]") {
+  using Row = DepthwiseConvOf<Bf16>;
+  for (const int offset : {0, 1}) {
+    test::for_each_case(&Row::forward, awkward_and_large(), 10, draw,
+                        test::forward_check<Row, Bf16>(op, terms, offset));
+    test::for_each_case(&Row::backward_data, awkward_and_large(), 10, draw,
+                        test::backward_data_check<Row, Bf16>(op, terms, offset));
+    test::for_each_case(&Row::backward_weight, awkward_and_large(), 10, draw,
+                        test::backward_weight_check<Row, Bf16>(op, offset));
+  }
 }
 
 TEST_CASE("depthwise_conv of arrays at odd addresses", "[depthwise_conv]") {
@@ -121,14 +133,27 @@ TEST_CASE("depthwise_conv forward_folded", "[depthwise_conv]") {
                         test::forward_folded_check<DepthwiseConv>(op, channels, terms, offset));
 }
 
-TEST_CASE("depthwise_conv forward_fused", "[depthwise_conv]") {
+namespace {
+
+template <class T>
+void check_forward_fused() {
+  using Row = DepthwiseConvOf<T>;
   for (const int offset : {0, 1})
-    test::for_each_case(&DepthwiseConv::forward_fused, awkward_and_large(), 20, draw,
-                        test::forward_fused_check<DepthwiseConv>(op, channels, channels, terms, offset));
+    test::for_each_case(&Row::forward_fused, awkward_and_large(), 20, draw,
+                        test::forward_fused_check<Row, T>(op, channels, channels, terms, offset));
 }
 
-TEST_CASE("depthwise_conv backward_fused", "[depthwise_conv]") {
+template <class T>
+void check_backward_fused() {
+  using Row = DepthwiseConvOf<T>;
   for (const int offset : {0, 1})
-    test::for_each_case(&DepthwiseConv::backward_fused, awkward_and_large(), 20, draw,
-                        test::backward_fused_check<DepthwiseConv>(op, channels, channels, terms, offset));
+    test::for_each_case(&Row::backward_fused, awkward_and_large(), 20, draw,
+                        test::backward_fused_check<Row, T>(op, channels, channels, terms, offset));
 }
+
+}  // namespace
+
+TEST_CASE("depthwise_conv forward_fused", "[depthwise_conv]") { check_forward_fused<float>(); }
+TEST_CASE("depthwise_conv backward_fused", "[depthwise_conv]") { check_backward_fused<float>(); }
+TEST_CASE("depthwise_conv forward_fused, bfloat16 activations", "[depthwise_conv]") { check_forward_fused<Bf16>(); }
+TEST_CASE("depthwise_conv backward_fused, bfloat16 activations", "[depthwise_conv]") { check_backward_fused<Bf16>(); }

@@ -2,7 +2,7 @@
 #include "kernels/global_avg_pool/global_avg_pool.h"
 #include "kernels/harness.h"
 
-using kernels::GlobalAvgPool, kernels::GlobalAvgPoolShape;
+using kernels::Bf16, kernels::GlobalAvgPool, kernels::GlobalAvgPoolOf, kernels::GlobalAvgPoolShape;
 namespace reference = kernels::reference;
 
 namespace {
@@ -55,16 +55,21 @@ TEST_CASE("global_avg_pool backward", "[global_avg_pool]") {
                       });
 }
 
-TEST_CASE("global_avg_pool forward_fused", "[global_avg_pool]") {
+namespace {
+
+// T: the type of x and its gradient.
+template <class T>
+void check_forward_fused() {
   for (const int offset : {0, 1})
-    test::for_each_case(&GlobalAvgPool::forward_fused, awkward, 20, draw,
-                        [=](const GlobalAvgPool& row, const GlobalAvgPoolShape& s, test::Random& random) {
+    test::for_each_case(&GlobalAvgPoolOf<T>::forward_fused, awkward, 20, draw,
+                        [=](const GlobalAvgPoolOf<T>& row, const GlobalAvgPoolShape& s, test::Random& random) {
                           const test::DrawnNorm norm(random, s.channels);
-                          const auto x = random.floats(inputs(s), -2, 3);
+                          const auto x = test::to_floats(test::typed<T>(random.floats(inputs(s), -2, 3)));
                           std::vector<double> expected(outputs(s)), magnitude(outputs(s));
                           reference::global_avg_pool_forward(s, norm.activation(x).data(), expected.data());
                           reference::global_avg_pool_forward(s, norm.activation_size(x).data(), magnitude.data());
-                          const test::Array<float> device_x(x, offset), device_y(outputs(s), offset);
+                          const test::Array<T> device_x(test::typed<T>(x), offset);
+                          const test::Array<float> device_y(outputs(s), offset);
                           const test::DeviceNorm device_norm(norm, test::Stage::no_gradients, offset);
                           row.forward_fused(test::context(row.workspace(s)), s, device_x, device_norm.get(), device_y);
                           // An activation has three roundings of its own.
@@ -73,26 +78,34 @@ TEST_CASE("global_avg_pool forward_fused", "[global_avg_pool]") {
                         });
 }
 
-TEST_CASE("global_avg_pool backward_fused", "[global_avg_pool]") {
+template <class T>
+void check_backward_fused() {
   for (const int offset : {0, 1})
     test::for_each_case(
-        &GlobalAvgPool::backward_fused, awkward, 20, draw,
-        [=](const GlobalAvgPool& row, const GlobalAvgPoolShape& s, test::Random& random) {
+        &GlobalAvgPoolOf<T>::backward_fused, awkward, 20, draw,
+        [=](const GlobalAvgPoolOf<T>& row, const GlobalAvgPoolShape& s, test::Random& random) {
           const test::DrawnNorm norm(random, s.channels);
-          auto x = random.floats(inputs(s), -2, 3);
-          norm.leave_corners(x);
+          const auto x = test::drawn_off_corners<T>(random, norm, inputs(s));
           const auto dy = random.floats(outputs(s));
           std::vector<double> da(inputs(s)), size(inputs(s));
           reference::global_avg_pool_backward(s, test::to_double(dy).data(), da.data());
           reference::global_avg_pool_backward(s, test::absolute(dy).data(), size.data());
-          const test::Array<float> device_x(x, offset), device_dy(dy, offset), device_du(inputs(s), offset);
+          const test::Array<T> device_x(test::typed<T>(x), offset), device_du(inputs(s), offset);
+          const test::Array<float> device_dy(dy, offset);
           const test::DeviceNorm device_norm(norm, test::Stage::no_gradients, offset);
           row.backward_fused(test::context(row.workspace(s)), s, device_x, device_norm.get(), device_dy, device_du);
-          test::Outputs results = {device_du.read()};
-          test::check_du(x, norm, device_norm, da, size, 1, results[0], results);
+          test::Outputs results = {test::to_floats(device_du.read())};
+          test::check_du(x, norm, device_norm, da, size, 1, results[0], results, {}, test::result_rounding<T>);
           return results;
         });
 }
+
+}  // namespace
+
+TEST_CASE("global_avg_pool forward_fused", "[global_avg_pool]") { check_forward_fused<float>(); }
+TEST_CASE("global_avg_pool backward_fused", "[global_avg_pool]") { check_backward_fused<float>(); }
+TEST_CASE("global_avg_pool forward_fused, x bfloat16", "[global_avg_pool]") { check_forward_fused<Bf16>(); }
+TEST_CASE("global_avg_pool backward_fused, x bfloat16", "[global_avg_pool]") { check_backward_fused<Bf16>(); }
 
 // L = Σ dy · y(x): along a direction v, L(x + v) - L(x) = dx · v, as L is linear.
 TEST_CASE("global_avg_pool reference: the gradient agrees with finite differences", "[global_avg_pool]") {
