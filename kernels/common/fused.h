@@ -7,6 +7,7 @@
 //     Gradient    dz, from z[i] and du[i]
 //   epilogue    e(i, value), stores V elements at index i; e.finish(…), when the block has stored everything
 //     Bare        nothing but the store
+//     Folded      stores ReLU6(value + the norm's bias): inference, where the rest of the norm is in the weights
 //     Counted     also the statistics of what it stored: partials[slice] = (mean, Σ(z-mean)²)
 //     Masked      value is da: stores du = da where x[i]'s activation has a slope; partials[slice] = (Σ du, Σ du·(z-μ))
 //
@@ -154,6 +155,23 @@ struct Bare {
   T* y;
   __device__ __forceinline__ Bare(T* y, const T*, int64_t offset, const FusedNorm&, int) : y(y + offset) {}
   __device__ __forceinline__ void operator()(int64_t i, const Floats<V>& value, bool = true) { value.store(y + i); }
+  template <int threads>
+  __device__ __forceinline__ void finish(int, int, int64_t, const Partials&) const {}
+};
+
+template <int V, class T>
+struct Folded {
+  using Element = T;
+  static constexpr int width = V;
+  static constexpr bool fused = false;
+  T* y;
+  Floats<V> bias;
+  __device__ __forceinline__ Folded(T* y, const T*, int64_t offset, const FusedNorm& norm, int c)
+      : y(y + offset), bias(Floats<V>::load(norm.bias + c)) {}
+  __device__ __forceinline__ void operator()(int64_t i, Floats<V> value, bool = true) {
+    value.add(bias);
+    value.relu6().store(y + i);
+  }
   template <int threads>
   __device__ __forceinline__ void finish(int, int, int64_t, const Partials&) const {}
 };

@@ -26,13 +26,13 @@ namespace kernels {
 
 // One batch norm, with the ReLU6 behind it. All arrays (C).
 struct FusedNorm {
-  const float *weight, *bias;  // γ, β
-  float eps, momentum;
-  float *running_mean, *running_var;  // moved as batchnorm.h says
+  const float *weight = nullptr, *bias = nullptr;  // γ, β
+  float eps = 0, momentum = 0;
+  float *running_mean = nullptr, *running_var = nullptr;  // moved as batchnorm.h says
   // Written by the pass that stores z; read by all that load it.
-  float *mean, *invstd, *scale;  // μ, 1/√(σ²+ε), γ/√(σ²+ε)
+  float *mean = nullptr, *invstd = nullptr, *scale = nullptr;  // μ, 1/√(σ²+ε), γ/√(σ²+ε)
   // Written by the pass that stores du; slope and constant are read by those that load it.
-  float *dweight, *dbias, *slope, *constant;  // dγ, dβ
+  float *dweight = nullptr, *dbias = nullptr, *slope = nullptr, *constant = nullptr;  // dγ, dβ
 };
 
 // In double, for the tests. All (M, C) arrays; factors (C).

@@ -66,6 +66,12 @@ constexpr DepthwiseConvOf<T> passes_of(const char* name, const char* idea,
             fused_finish_gradients(context, int64_t{s.batch} * s.height * s.width, s.channels, slices, partials, norm_x,
                                    {weights, weight_slices, partial, dw});
           },
+      .forward_folded =
+          [](Context& context, const DepthwiseConvShape& s, const float* x, const float* w, const float* bias,
+             float* y) {
+            Rung::template forward<Plain, Folded>(context, s, vector_width(s, {x, w, bias, y}), x, {.bias = bias}, w, y,
+                                                  {});
+          },
   };
 }
 

@@ -19,6 +19,7 @@ extern const PointwiseConv pointwise_conv_async = {
     .backward_weight = AsyncPipeline::backward_weight,
     .forward_fused = AsyncPipeline::forward_fused,
     .backward_fused = AsyncPipeline::backward_fused,
+    .forward_folded = AsyncPipeline::forward_folded,
 };
 
 }  // namespace kernels::KERNEL_TARGET

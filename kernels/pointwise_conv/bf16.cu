@@ -20,6 +20,7 @@ extern const PointwiseConvOf<Bf16> pointwise_conv_bf16 = {
     .backward_weight = Bf16Pipeline::backward_weight,
     .forward_fused = Bf16Pipeline::forward_fused,
     .backward_fused = Bf16Pipeline::backward_fused,
+    .forward_folded = Bf16Pipeline::forward_folded,
     .precision = Precision::bf16,
 };
 

@@ -204,6 +204,17 @@ struct PointwisePipeline {
                            split.count == 1 ? WeightPartials{} : weights);
   }
 
+  static void forward_folded(Context& context, const PointwiseConvShape& s, const T* x, const float* w,
+                             const float* bias, T* y) {
+    choose(s.out_channels, {x, w, bias, y}, s, [&](auto columns, auto aligned) {
+      constexpr int V = aligned ? 4 : 1;
+      launch(context,
+             pointwise_conv_pipeline_forward<Product, columns, Load<T, aligned>, Load<float, aligned>, Folded<V, T>>,
+             tiles(s.rows, s.out_channels, columns), pipeline_block<columns, V>(), 0, s.rows, s.in_channels,
+             s.out_channels, x, FusedNorm{}, w, y, FusedNorm{.bias = bias}, Partials{}, s.in_channels);
+    });
+  }
+
   static bool supports(const PointwiseConvShape& s) { return s.rows <= std::numeric_limits<int>::max(); }
   static size_t workspace(const PointwiseConvShape& s) {
     return product_workspace(s.out_channels, s.in_channels, static_cast<int>(s.rows)) +

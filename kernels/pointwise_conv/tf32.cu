@@ -19,6 +19,7 @@ extern const PointwiseConv pointwise_conv_tf32 = {
     .backward_weight = Tf32Pipeline::backward_weight,
     .forward_fused = Tf32Pipeline::forward_fused,
     .backward_fused = Tf32Pipeline::backward_fused,
+    .forward_folded = Tf32Pipeline::forward_folded,
     .precision = Precision::tf32,
 };
 
