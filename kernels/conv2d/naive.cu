@@ -7,8 +7,9 @@
 
 namespace kernels::KERNEL_TARGET {
 
-template <class T>
-__global__ void conv2d_naive_forward(Conv2dShape shape, const float* x, const float* w, T* y) {
+// folded: y = ReLU6(x * w + bias).
+template <bool folded, class T>
+__global__ void conv2d_naive_forward(Conv2dShape shape, const float* x, const float* w, const float* bias, T* y) {
   const int H = shape.height, W = shape.width, P = (H - 1) / shape.stride + 1, Q = (W - 1) / shape.stride + 1;
   const int I = shape.in_channels, O = shape.out_channels;
   const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -22,7 +23,7 @@ __global__ void conv2d_naive_forward(Conv2dShape shape, const float* x, const fl
       if (h < 0 || h >= H || v < 0 || v >= W) continue;
       for (int i = 0; i < I; ++i) sum += x[((n * H + h) * W + v) * I + i] * w[((int64_t{o} * 3 + r) * 3 + s) * I + i];
     }
-  y[index] = from_float<T>(sum);
+  y[index] = from_float<T>(folded ? Floats<1>{sum + bias[o]}.relu6().v : sum);
 }
 
 __global__ void conv2d_naive_backward_data(Conv2dShape shape, const float* dy, const float* w, float* dx) {
@@ -81,7 +82,12 @@ namespace {
 template <class T>
 void forward(Context& context, const Conv2dShape& s, const float* x, const float* w, T* y) {
   const int64_t count = int64_t{s.batch} * s.out_height() * s.out_width() * s.out_channels;
-  launch(context, conv2d_naive_forward<T>, ceil_div(count, 256), 256, 0, s, x, w, y);
+  launch(context, conv2d_naive_forward<false, T>, ceil_div(count, 256), 256, 0, s, x, w, nullptr, y);
+}
+void plain_forward_folded(Context& context, const Conv2dShape& s, const float* x, const float* w, const float* bias,
+                          float* y) {
+  const int64_t count = int64_t{s.batch} * s.out_height() * s.out_width() * s.out_channels;
+  launch(context, conv2d_naive_forward<true, float>, ceil_div(count, 256), 256, 0, s, x, w, bias, y);
 }
 
 template <class T, template <int, class> class Load>
@@ -121,6 +127,7 @@ constexpr Conv2dOf<T> naive_row = {
     .backward_weight_fused = [](Context& context, const Conv2dShape& s, const float* x, const T* z,
                                 const FusedNorm& norm_z, const T* du_z,
                                 float* dw) { backward_weight<T, Gradient>(context, s, x, z, du_z, norm_z, dw); },
+    .forward_folded = std::is_same_v<T, float> ? plain_forward_folded : nullptr,
 };
 
 }  // namespace

@@ -67,10 +67,9 @@ constexpr DepthwiseConvOf<T> passes_of(const char* name, const char* idea,
                                    {weights, weight_slices, partial, dw});
           },
       .forward_folded =
-          [](Context& context, const DepthwiseConvShape& s, const float* x, const float* w, const float* bias,
-             float* y) {
-            Rung::template forward<Plain, Folded>(context, s, vector_width(s, {x, w, bias, y}), x, {.bias = bias}, w, y,
-                                                  {});
+          [](Context& context, const DepthwiseConvShape& s, const T* x, const float* w, const float* bias, T* y) {
+            Rung::template forward<T, Plain, Folded>(context, s, vector_width(s, {x, w, bias, y}), x, {.bias = bias}, w,
+                                                     y, {});
           },
   };
 }

@@ -232,7 +232,8 @@ auto forward_folded_check(const Convolution<Shape>& op, int (*out_channels)(cons
       magnitude[i] += std::fabs(bias[i % bias.size()]);
     }
     const std::vector<float> y = device_y.read();
-    check_sum(y, expected, magnitude, forward_terms(s) + 1);
+    check_sum(y, expected, magnitude, forward_terms(s) + 1,
+              tensor_core_rounding(kernels::precision_of(row), 2, forward_terms(s)));
     return {y};
   };
 }
