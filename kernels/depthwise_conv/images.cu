@@ -15,6 +15,9 @@ constexpr int threads = 128;  // a block's
 // factors and sums take up to 36 more.
 template <int S, int N>
 [[maybe_unused]] constexpr int fused_blocks = S == 1 && N == 4 ? 2 : 3;
+// Of the plain ones: widening and rounding bfloat16 takes a few registers too.
+template <class T>
+[[maybe_unused]] constexpr int plain_blocks = sizeof(T) == sizeof(float) ? 4 : 3;
 
 // A map in registers: N×N pixels, zero beyond height and width. at: the index of its first pixel.
 template <class Load, int V, int N>
@@ -76,7 +79,7 @@ __device__ __forceinline__ void spread_image(const DepthwiseConvShape& shape, in
 // Load, Store: what they make of x and do with y (common/fused.h). blockIdx: slice · channel_blocks + channel block;
 // blockDim: (groups of V channels, lanes). A lane takes images_a_thread images.
 template <int S, int N, class Load, class Store>
-__global__ void __launch_bounds__(threads, Load::fused ? 3 : 4)
+__global__ void __launch_bounds__(threads, Load::fused ? 3 : plain_blocks<typename Load::Element>)
     depthwise_conv_images_forward(DepthwiseConvShape shape, int channel_blocks, int images_a_thread,
                                   const typename Load::Element* __restrict__ x, FusedNorm norm_x,
                                   const float* __restrict__ w, typename Store::Element* __restrict__ y,
@@ -101,7 +104,7 @@ __global__ void __launch_bounds__(threads, Load::fused ? 3 : 4)
 // dy is z with the prologue Gradient; x is what the epilogue Masked takes. At stride 1, dx = dy * w, the filter turned
 // by 180°.
 template <int S, int N, class Load, class Store>
-__global__ void __launch_bounds__(threads, Load::fused ? fused_blocks<S, N> : 4)
+__global__ void __launch_bounds__(threads, Load::fused ? fused_blocks<S, N> : plain_blocks<typename Load::Element>)
     depthwise_conv_images_backward_data(DepthwiseConvShape shape, int channel_blocks, int images_a_thread,
                                         const typename Load::Element* __restrict__ dy,
                                         const typename Load::Element* __restrict__ du_z, FusedNorm norm_z,
