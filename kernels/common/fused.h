@@ -163,7 +163,7 @@ template <int V, class T>
 struct Folded {
   using Element = T;
   static constexpr int width = V;
-  static constexpr bool fused = false;
+  static constexpr bool fused = true;
   T* y;
   Floats<V> bias;
   __device__ __forceinline__ Folded(T* y, const T*, int64_t offset, const FusedNorm& norm, int c)

@@ -79,7 +79,7 @@ __device__ __forceinline__ void spread_image(const DepthwiseConvShape& shape, in
 // Load, Store: what they make of x and do with y (common/fused.h). blockIdx: slice · channel_blocks + channel block;
 // blockDim: (groups of V channels, lanes). A lane takes images_a_thread images.
 template <int S, int N, class Load, class Store>
-__global__ void __launch_bounds__(threads, Load::fused ? 3 : plain_blocks<typename Load::Element>)
+__global__ void __launch_bounds__(threads, Load::fused || Store::fused ? 3 : plain_blocks<typename Load::Element>)
     depthwise_conv_images_forward(DepthwiseConvShape shape, int channel_blocks, int images_a_thread,
                                   const typename Load::Element* __restrict__ x, FusedNorm norm_x,
                                   const float* __restrict__ w, typename Store::Element* __restrict__ y,
