@@ -9,6 +9,7 @@
 
 #include <type_traits>
 
+#include "kernels/common/bf16.h"
 #include "kernels/common/context.h"
 
 namespace kernels::cpu {
@@ -57,33 +58,68 @@ constexpr int lanes = 4;
 #endif
 typedef float Vector __attribute__((vector_size(4 * lanes)));
 
+// bfloat16 to float and back, to the nearest and ties to even, NaN as to_bf16 (bf16.h) leaves it. Bits is an unsigned
+// integer, or a vector of them, as wide as Value, a float or a vector of floats.
+template <class Value, class Bits>
+void widen(Value& value, Bits bits) {
+  bits <<= 16;
+  __builtin_memcpy(&value, &bits, sizeof value);
+}
+template <class Value, class Bits>
+void round(const Value& value, Bits& bits) {
+  __builtin_memcpy(&bits, &value, sizeof value);
+  const Bits rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  bits = (bits & 0x7fffffffu) > 0x7f800000u ? Bits{} + 0x7fffu : rounded;
+}
+
 // How a loop body that is written once loads and stores a vector, or a single float where less than a vector is left.
-// (Loads fill a reference: how a vector is returned depends on the processor.)
+// In memory they are floats or bfloat16. (Loads fill a reference: how a vector is returned depends on the processor.)
 struct Wide {
   typedef Vector Value;
   typedef float Memory __attribute__((vector_size(4 * lanes), aligned(4), may_alias));
   static constexpr int width = lanes;
   static void load(Value& value, const float* p) { value = *reinterpret_cast<const Memory*>(p); }
   static void store(float* p, const Value& value) { *reinterpret_cast<Memory*>(p) = value; }
+
+  typedef uint32_t Bits __attribute__((vector_size(4 * lanes)));
+  typedef uint16_t Half __attribute__((vector_size(2 * lanes)));
+  typedef uint16_t HalfMemory __attribute__((vector_size(2 * lanes), aligned(2), may_alias));
+  static void load(Value& value, const Bf16* p) {
+    const Half half = *reinterpret_cast<const HalfMemory*>(p);
+    widen(value, __builtin_convertvector(half, Bits));
+  }
+  static void store(Bf16* p, const Value& value) {
+    Bits bits;
+    round(value, bits);
+    *reinterpret_cast<HalfMemory*>(p) = __builtin_convertvector(bits, Half);
+  }
 };
 struct Narrow {
   typedef float Value;
   static constexpr int width = 1;
   static void load(Value& value, const float* p) { value = *p; }
   static void store(float* p, const Value& value) { *p = value; }
+  static void load(Value& value, const Bf16* p) { widen(value, uint32_t{p->bits}); }
+  static void store(Bf16* p, const Value& value) {
+    uint32_t bits;
+    round(value, bits);
+    p->bits = static_cast<uint16_t>(bits);
+  }
 };
 
-// The first `count` floats of a vector, the rest 0.
+// The first `count` elements of a vector, the rest 0.
 struct Part {
   typedef Vector Value;
   int64_t count;
-  void load(Value& value, const float* p) const {
-    float whole[lanes] = {};
+  template <class T>
+  void load(Value& value, const T* p) const {
+    T whole[lanes] = {};
     for (int64_t i = 0; i < count; ++i) whole[i] = p[i];
     Wide::load(value, whole);
   }
-  void store(float* p, const Value& value) const {
-    float whole[lanes];
+  template <class T>
+  void store(T* p, const Value& value) const {
+    T whole[lanes];
     Wide::store(whole, value);
     for (int64_t i = 0; i < count; ++i) p[i] = whole[i];
   }
