@@ -24,7 +24,7 @@ using nlohmann::json;
 struct Options {
   models::MobileNetV1Config config;
   DeviceOptions device;
-  std::string clock = "device", graph = "on", block = "fused";
+  std::string clock = "device", graph = "on", block = "fused", roofline = "on";
   int batch = 128, steps = 10;
   bool inference = false;
   JsonOption json;
@@ -256,6 +256,7 @@ int run(Options& o, const CLI::App& app) {
   std::optional<Measured> training, inference;
   Roofline roofline;
   const auto measure_ceiling = [&] {
+    if (o.roofline == "off") return;
     Stopwatch stopwatch(device, clock);
     ColdCache cache(device);
     raise(roofline, measure_roofline(device, stopwatch, cache));
@@ -333,6 +334,9 @@ Command add_step(CLI::App& bench) {
       ->capture_default_str();
   app->add_flag("--inference", o->inference, "the inference pass alone");
   app->add_option("--graph", o->graph, "time the step as a captured graph; the profile never is one")
+      ->check(one_of({"on", "off"}))
+      ->capture_default_str();
+  app->add_option("--roofline", o->roofline, "measure the device's ceilings too; off: no floors, and less memory")
       ->check(one_of({"on", "off"}))
       ->capture_default_str();
   app->add_option("--block", o->block, block_help)->check(one_of({"fused", "plain"}))->capture_default_str();

@@ -144,13 +144,16 @@ void raise(Roofline& roofline, const Roofline& again) {
 
 void print_head(const engine::Device& device, const Roofline& r) {
   const nlohmann::json info = device_json(device);
-  fmt::print("{}{}: copy {:.1f} GB/s, matrix product {:.1f} GFLOP/s (pointwise_conv={})\n",
-             info["name"].get<std::string>(),
-             info.contains("threads") ? fmt::format(", {} threads", info["threads"].get<int>()) : "", 1e-9 * r.copy,
-             1e-9 * r.product, r.by);
+  fmt::print("{}{}", info["name"].get<std::string>(),
+             info.contains("threads") ? fmt::format(", {} threads", info["threads"].get<int>()) : "");
+  if (r.copy > 0)
+    fmt::print(": copy {:.1f} GB/s, matrix product {:.1f} GFLOP/s (pointwise_conv={})", 1e-9 * r.copy, 1e-9 * r.product,
+               r.by);
+  fmt::print("\n");
 }
 
 nlohmann::json to_json(const Roofline& r) {
+  if (r.copy == 0) return nullptr;
   return {{"copy_bytes_per_second", r.copy},
           {"product_flops_per_second", r.product},
           {"product_by", "pointwise_conv=" + r.by}};

@@ -57,13 +57,13 @@ struct Roofline {
   double copy = 0;     // bytes/s, read and written, of a copy of large arrays
   double product = 0;  // floating-point operations/s of a matrix product of 4096×1024 by 1024×1024
   std::string by;      // the row of pointwise_conv that did the product
-  // The least time that moving so many bytes and doing so many operations can take.
-  double floor(double bytes, double flops) const { return std::max(bytes / copy, flops / product); }
+  // The least time that moving so many bytes and doing so many operations can take; 0 where nothing was measured.
+  double floor(double bytes, double flops) const { return copy > 0 ? std::max(bytes / copy, flops / product) : 0; }
 };
 Roofline measure_roofline(engine::Device&, Stopwatch&, ColdCache&);
 void raise(Roofline&, const Roofline& again);  // to the better of the two
 void print_head(const engine::Device&, const Roofline&);
-nlohmann::json to_json(const Roofline&);
+nlohmann::json to_json(const Roofline&);  // null where nothing was measured
 
 // {"type", "name", "threads"}
 nlohmann::json device_json(const engine::Device&);

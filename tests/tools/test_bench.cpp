@@ -299,15 +299,18 @@ TEST_CASE("bench step says where the time goes") {
   for (const json& call : result["training"]["calls"])
     if (call["operation"] == "adam") CHECK(call["bytes"] == 7 * 4 * 215642);
 
-  const json inference = json_of(run({"bench", "step", "--json", "--device", "cpu", "--batch", "2", "--width", "0.25",
-                                      "--steps", "1", "--inference", "--graph", "off", "--clock", "processor"}));
+  const json inference =
+      json_of(run({"bench", "step", "--json", "--device", "cpu", "--batch", "2", "--width", "0.25", "--steps", "1",
+                   "--inference", "--graph", "off", "--clock", "processor", "--roofline", "off"}));
   CHECK(!inference.contains("training"));
+  CHECK(inference["roofline"].is_null());
+  CHECK(inference["inference"]["floor_seconds"] == 0);
   CHECK(inference["inference"]["graph_nodes"] == 0);
   CHECK(inference["clock"] == "processor");
 
   // The same step, fused: batch norm and ReLU6 have no passes of their own.
-  const json fused =
-      json_of(run({"bench", "step", "--json", "--device", "cpu", "--batch", "4", "--width", "0.25", "--steps", "1"}));
+  const json fused = json_of(run({"bench", "step", "--json", "--device", "cpu", "--batch", "4", "--width", "0.25",
+                                  "--steps", "1", "--roofline", "off"}));
   CHECK(fused["block"] == "fused");
   std::set<std::string> passes;
   for (const char* what : {"training", "inference"})
