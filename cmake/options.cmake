@@ -8,9 +8,14 @@ target_compile_options(options INTERFACE $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_C
 # Neither changes a result: math functions do not set errno, and no one reads the floating-point exception flags, so that
 # loops with sqrtf or float comparisons vectorise.
 target_compile_options(options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fno-math-errno -fno-trapping-math>)
-# A target may have a property MARCH; else its code is for this processor, or for what the compiler takes by default.
+# A target may have a property MARCH; else its code is for this processor, or for every x86-64 from AVX2 up.
 set(march $<TARGET_PROPERTY:MARCH>)
-set(default $<$<BOOL:${MOBILENET_NATIVE}>:-march=native>)
+set(default)
+if(MOBILENET_NATIVE)
+  set(default -march=native)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+  set(default -march=x86-64-v3)
+endif()
 target_compile_options(options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:$<IF:$<BOOL:${march}>,-march=${march},${default}>>)
 if(MOBILENET_SANITIZE)

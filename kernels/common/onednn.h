@@ -13,6 +13,8 @@
 
 #include "kernels/common/launch.h"
 
+extern "C" void omp_set_num_threads(int);  // <omp.h>, which clang has in a package of its own
+
 namespace kernels::KERNEL_TARGET::onednn {
 
 using dnnl::memory;
@@ -35,7 +37,7 @@ struct Pass {
 struct Library {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream{engine};
-  std::map<std::pair<std::string, std::vector<int64_t>>, Pass> passes;  // of an operation: direction and shape
+  std::map<std::pair<std::string, std::vector<int64_t>>, Pass> passes;  // of an operation: direction, shape, threads
   std::deque<std::function<void()>> captured;                           // runs that a graph replays
 };
 
@@ -44,7 +46,17 @@ inline Library& library(Context& context) {
   return *static_cast<Library*>(context.onednn.get());
 }
 
+// oneDNN's threads are OpenMP's: from here on as many as our own kernels have, for what this thread makes and runs.
+inline int take_threads() {
+  int threads = 0;
+  check(cudaDeviceGetAttribute(&threads, cudaDevAttrMultiProcessorCount, 0), "cudaDeviceGetAttribute", __FILE__,
+        __LINE__);
+  omp_set_num_threads(threads);
+  return threads;
+}
+
 inline void execute(Library& library, Pass& pass, const std::vector<void*>& pointers) {
+  take_threads();
   for (size_t i = 0; i < pointers.size(); ++i) pass.arrays[i].set_data_handle(pointers[i]);
   for (const Pass::Step& step : pass.steps) step.primitive.execute(library.stream, step.arguments);
   library.stream.wait();
@@ -56,6 +68,7 @@ void run(Context& context, const char* operation, std::vector<int64_t> direction
          std::initializer_list<const void*> arrays) {
   try {
     Library& library = onednn::library(context);
+    direction_and_shape.push_back(take_threads());  // what oneDNN makes is for so many
     const auto key = std::make_pair(std::string(operation), std::move(direction_and_shape));
     auto found = library.passes.find(key);
     if (found == library.passes.end()) found = library.passes.emplace(key, make(library)).first;
