@@ -137,11 +137,8 @@ namespace {
 
 // The factor of each output channel, which goes into w, and the bias that is left: of w (…) whose channel `c` of
 // element i is channel(i).
-struct Folded {
-  Tensor weight, bias;
-};
 template <class Channel>
-Folded fold(const Tensor& weight, const engine::nn::BatchNorm2d& norm, Channel channel) {
+engine::FoldedWeights fold(const Tensor& weight, const engine::nn::BatchNorm2d& norm, Channel channel) {
   std::vector<float> w = weight.to_host<float>(), bias = norm.bias.to_host<float>();
   const std::vector<float> gamma = norm.weight.to_host<float>(), mean = norm.running_mean.to_host<float>(),
                            variance = norm.running_var.to_host<float>();
@@ -152,10 +149,11 @@ Folded fold(const Tensor& weight, const engine::nn::BatchNorm2d& norm, Channel c
   }
   for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(w[i] * scale[channel(i)]);
   return {Tensor::from_host<float>(w, weight.shape(), weight.device()),
-          Tensor::from_host<float>(bias, norm.bias.shape(), weight.device())};
+          Tensor::from_host<float>(bias, norm.bias.shape(), weight.device()),
+          {}};
 }
 
-Folded fold_rows(const Tensor& weight, const engine::nn::BatchNorm2d& norm) {  // (Cout, …)
+engine::FoldedWeights fold_rows(const Tensor& weight, const engine::nn::BatchNorm2d& norm) {  // (Cout, …)
   const size_t row = static_cast<size_t>(weight.count() / weight.size(0));
   return fold(weight, norm, [=](size_t i) { return i / row; });
 }
@@ -165,8 +163,8 @@ Folded fold_rows(const Tensor& weight, const engine::nn::BatchNorm2d& norm) {  /
 FoldedMobileNetV1::FoldedMobileNetV1(const MobileNetV1& m)
     : classifier_weight_(m.classifier.weight), classifier_bias_(m.classifier.bias) {
   const engine::NoGrad no_grad;
-  const auto add = [&](LayerKind kind, int stride, const Folded& folded) {
-    convolutions_.push_back({kind, stride, folded.weight, folded.bias});
+  const auto add = [&](LayerKind kind, int stride, engine::FoldedWeights weights) {
+    convolutions_.push_back({kind, stride, std::move(weights)});
   };
   add(LayerKind::stem, m.conv_stem.stride, fold_rows(m.conv_stem.weight, m.bn1));
   for (size_t stage = 0; stage < m.blocks.size(); ++stage) {
@@ -190,11 +188,11 @@ Tensor FoldedMobileNetV1::operator()(const Tensor& x) const {
   Tensor y = x;
   for (const Convolution& c : convolutions_) {
     if (c.kind == LayerKind::depthwise)
-      y = engine::folded_depthwise_conv(y, c.weight, c.bias, c.stride);
+      y = engine::folded_depthwise_conv(y, c.weights, c.stride);
     else if (c.kind == LayerKind::pointwise)
-      y = engine::folded_pointwise_conv(y, c.weight, c.bias);
+      y = engine::folded_pointwise_conv(y, c.weights);
     else
-      y = engine::folded_conv2d(y, c.weight, c.bias, c.stride);
+      y = engine::folded_conv2d(y, c.weights, c.stride);
   }
   return engine::linear(engine::global_avg_pool(y), classifier_weight_, classifier_bias_);
 }

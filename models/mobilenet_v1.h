@@ -119,7 +119,7 @@ class FoldedMobileNetV1 {
   struct Convolution {
     LayerKind kind;
     int stride;
-    engine::Tensor weight, bias;
+    engine::FoldedWeights weights;
   };
   std::vector<Convolution> convolutions_;
   engine::Tensor classifier_weight_, classifier_bias_;

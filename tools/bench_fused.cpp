@@ -319,11 +319,10 @@ struct Backward {
   }
 };
 
-// x w bias y
-template <class Op>
-Pass folded() {
+// x w bias y. `member`: forward_folded, or a pass that computes the same.
+template <class Op, class Function, class Call>
+Pass folded(const char* name, Function Op::Row::*member, Call call) {
   using S = typename Op::Shape;
-  using Row = typename Op::Row;
   const auto arrays = [](const S& s) -> Arrays {
     return {{"x", Op::x(s), Use::in, 0, 6},
             {"w", Op::w(s)},
@@ -343,10 +342,36 @@ Pass folded() {
       error[3][i] = share * (error[3][i] + std::fabs(before[2][i % before[2].size()]));
     return error;
   };
-  return pass<S>(&Row::forward_folded, {"forward_folded", arrays, flops<Op>, in_double, allowed},
-                 [](const Row& row, Context& context, const S& s, const std::vector<void*>& d) {
-                   row.forward_folded(context, s, floats(d, 0), floats(d, 1), floats(d, 2), floats(d, 3));
-                 });
+  return pass<S>(member, {name, arrays, flops<Op>, in_double, allowed}, call);
+}
+
+template <class Op>
+Pass folded() {
+  using Row = typename Op::Row;
+  return folded<Op>("forward_folded", &Row::forward_folded,
+                    [](const Row& row, Context& context, const typename Op::Shape& s, const std::vector<void*>& d) {
+                      row.forward_folded(context, s, floats(d, 0), floats(d, 1), floats(d, 2), floats(d, 3));
+                    });
+}
+
+// The weights are packed before it is timed.
+template <class Op>
+Pass packed() {
+  using Row = typename Op::Row;
+  Pass p = folded<Op>("forward_packed", &Row::forward_packed,
+                      [](const Row&, Context&, const typename Op::Shape&, const std::vector<void*>&) {});
+  p.prepare = [](engine::Device& device, const char* name, const void* shape,
+                 const std::vector<void*>& d) -> std::function<void()> {
+    const Row& row = row_named<Row>(device.type(), name);
+    const auto& s = *static_cast<const typename Op::Shape*>(shape);
+    const auto weights = std::make_shared<engine::Buffer>(device, row.packed_bytes(s));
+    row.pack(device.context(row.workspace(s)), s, floats(d, 1), weights->data());
+    return [=, &row, &s, &device] {
+      row.forward_packed(device.context(row.workspace(s)), s, floats(d, 0), weights->data(), floats(d, 2),
+                         floats(d, 3));
+    };
+  };
+  return p;
 }
 
 // Of a convolution between two batch norms.
@@ -462,7 +487,11 @@ std::vector<Pass> conv2d_fused_passes() {
 
 std::vector<Pass> depthwise_conv_fused_passes() { return between_norms<DepthwiseOf>(); }
 
-std::vector<Pass> pointwise_conv_fused_passes() { return between_norms<PointwiseOf>(); }
+std::vector<Pass> pointwise_conv_fused_passes() {
+  std::vector<Pass> passes = between_norms<PointwiseOf>();
+  passes.push_back(packed<PointwiseOf>());
+  return passes;
+}
 
 std::vector<Pass> global_avg_pool_fused_passes() {
   using S = GlobalAvgPoolShape;

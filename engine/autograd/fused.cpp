@@ -229,10 +229,10 @@ auto for_type(DType dtype, With with) {
 }
 
 template <class Row, class Shape>
-Tensor folded(const char* operation, const Shape& s, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+Tensor folded(const char* operation, const Shape& s, const Tensor& x, const FoldedWeights& w) {
   const Tensor y = output(x, s, DType::float32);
-  expect(operation, "bias", bias, {y.shape().back()}, x);
-  run(device(x.device()), &Row::forward_folded, s, x.data<float>(), weight.data<float>(), bias.data<float>(),
+  expect(operation, "bias", w.bias, {y.shape().back()}, x);
+  run(device(x.device()), &Row::forward_folded, s, x.data<float>(), w.weight.data<float>(), w.bias.data<float>(),
       y.data<float>());
   return y;
 }
@@ -274,20 +274,32 @@ Tensor fused_global_avg_pool(const Normed& x) {
   });
 }
 
-Tensor folded_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, int stride) {
+Tensor folded_conv2d(const Tensor& x, const FoldedWeights& w, int stride) {
   const char* const name = "folded_conv2d";
-  return folded<kernels::Conv2d>(name, conv2d_shape(name, x, weight, stride), x, weight, bias);
+  return folded<kernels::Conv2d>(name, conv2d_shape(name, x, w.weight, stride), x, w);
 }
 
-Tensor folded_depthwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias, int stride) {
+Tensor folded_depthwise_conv(const Tensor& x, const FoldedWeights& w, int stride) {
   const char* const name = "folded_depthwise_conv";
-  return folded<kernels::DepthwiseConv>(name, depthwise_shape(name, x, weight, stride, DType::float32), x, weight,
-                                        bias);
+  return folded<kernels::DepthwiseConv>(name, depthwise_shape(name, x, w.weight, stride, DType::float32), x, w);
 }
 
-Tensor folded_pointwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+Tensor folded_pointwise_conv(const Tensor& x, const FoldedWeights& w) {
+  using Row = kernels::PointwiseConv;
   const char* const name = "folded_pointwise_conv";
-  return folded<kernels::PointwiseConv>(name, pointwise_shape(name, x, weight, DType::float32), x, weight, bias);
+  const kernels::PointwiseConvShape s = pointwise_shape(name, x, w.weight, DType::float32);
+  Device& d = device(x.device());
+  const Row& row = kernels::choose(d.type(), d.policy, s, &Row::forward_folded);
+  if (row.forward_packed == nullptr) return folded<Row>(name, s, x, w);
+  if (w.packed_by != &row) {
+    w.packed = Tensor::empty({static_cast<int64_t>(row.packed_bytes(s) / sizeof(float))}, x.device());
+    run(d, &Row::pack, s, w.weight.data<float>(), w.packed.data<float>());
+    w.packed_by = &row;
+  }
+  const Tensor y = output(x, s, DType::float32);
+  expect(name, "bias", w.bias, {y.shape().back()}, x);
+  run(d, &Row::forward_packed, s, x.data<float>(), w.packed.data<float>(), w.bias.data<float>(), y.data<float>());
+  return y;
 }
 
 }  // namespace engine

@@ -41,8 +41,14 @@ Tensor fused_global_avg_pool(const Normed& x);
 
 // For inference, the batch norm folded into weight and bias (Cout): min(max(convolution(x) + bias, 0), 6). Without
 // history.
-Tensor folded_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, int stride);
-Tensor folded_depthwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias, int stride);
-Tensor folded_pointwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias);
+struct FoldedWeights {
+  Tensor weight, bias;
+  // What a kernel made of the weights when it first met them, and which: folded_pointwise_conv fills it in.
+  mutable Tensor packed;
+  mutable const void* packed_by = nullptr;
+};
+Tensor folded_conv2d(const Tensor& x, const FoldedWeights& w, int stride);
+Tensor folded_depthwise_conv(const Tensor& x, const FoldedWeights& w, int stride);
+Tensor folded_pointwise_conv(const Tensor& x, const FoldedWeights& w);
 
 }  // namespace engine

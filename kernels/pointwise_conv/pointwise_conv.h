@@ -62,6 +62,15 @@ struct PointwiseConvOf {
                          const float* w,     // (Cout, Cin)
                          const float* bias,  // (Cout)
                          T* y) = nullptr;    // (M, Cout)
+  // The same for many calls with one w: `pack` brings it once into the row's own layout, of `packed_bytes`, which does
+  // not depend on the rows. All three or none.
+  size_t (*packed_bytes)(const PointwiseConvShape&) = nullptr;
+  void (*pack)(Context&, const PointwiseConvShape&, const float* w, void* packed) = nullptr;
+  void (*forward_packed)(Context&, const PointwiseConvShape&,
+                         const T* x,          // (M, Cin)
+                         const void* packed,  // what pack() made of w
+                         const float* bias,   // (Cout)
+                         T* y) = nullptr;     // (M, Cout)
   Precision precision = Precision::fp32;
 };
 using PointwiseConv = PointwiseConvOf<float>;

@@ -90,12 +90,17 @@ void backward_weight(Context& context, const PointwiseConvShape& s, const float*
       dw);
 }
 
-void forward_folded(Context& context, const PointwiseConvShape& s, const float* x, const float* w, const float* bias,
-                    float* y) {
+size_t packed_bytes(const PointwiseConvShape& s) { return 4 * packed_size(s.in_channels, s.out_channels); }
+
+void pack_weights(Context& context, const PointwiseConvShape& s, const float* w, void* packed) {
+  pack(context, Order::transposed, s.in_channels, s.out_channels, w, s.in_channels, static_cast<float*>(packed));
+}
+
+void forward_packed(Context& context, const PointwiseConvShape& s, const float* x, const void* weights,
+                    const float* bias, float* y) {
   const int64_t C = s.in_channels, O = s.out_channels;
-  auto* packed = static_cast<float*>(context.workspace);
+  const auto* packed = static_cast<const float*>(weights);
   const ProductTasks tasks(s.rows, O);
-  pack(context, Order::transposed, C, O, w, C, packed);
   parallel_for(context, tasks.count(), [=](int64_t task) {
     const int64_t row = tasks.row(task), rows = smaller(tasks.rows, s.rows - row);
     const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
@@ -103,6 +108,12 @@ void forward_folded(Context& context, const PointwiseConvShape& s, const float* 
     multiply_columns(rows, C, begin, end, x + row * C, C, packed, y + row * O, O, none);
     fold_rows(bias, rows, begin, end, O, y + row * O);
   });
+}
+
+void forward_folded(Context& context, const PointwiseConvShape& s, const float* x, const float* w, const float* bias,
+                    float* y) {
+  pack_weights(context, s, w, context.workspace);
+  forward_packed(context, s, x, context.workspace, bias, y);
 }
 
 constexpr int64_t row_piece = 32;  // rows that a task takes of what is made before a product
@@ -256,6 +267,9 @@ const PointwiseConv& simd_row<PointwiseConv>() {
       .forward_fused = forward_fused,
       .backward_fused = backward_fused,
       .forward_folded = forward_folded,
+      .packed_bytes = packed_bytes,
+      .pack = pack_weights,
+      .forward_packed = forward_packed,
   };
   return row;
 }

@@ -214,16 +214,21 @@ auto forward_fused_check(const Convolution<Shape>& op, int (*in_channels)(const 
   };
 }
 
-// forward_folded: the bias is the last term, then ReLU6.
+// forward_folded: the bias is the last term, then ReLU6. `run` runs it; without one, the row's pass of that name does.
 template <class Row, class Shape>
 auto forward_folded_check(const Convolution<Shape>& op, int (*out_channels)(const Shape&),
-                          double (*forward_terms)(const Shape&), int offset = 0) {
+                          double (*forward_terms)(const Shape&), int offset = 0,
+                          void (*run)(const Row&, const Shape&, const float* x, const float* w, const float* bias,
+                                      float* y) = nullptr) {
   return [=](const Row& row, const Shape& s, Random& random) -> Outputs {
     const auto x = random.floats(op.inputs(s), 0, 6), w = random.floats(op.weights(s));
     const auto bias = random.floats(out_channels(s), -2, 6);
     const Array<float> device_x(x, offset), device_w(w, offset), device_bias(bias, offset),
         device_y(op.outputs(s), offset);
-    row.forward_folded(context(row.workspace(s)), s, device_x, device_w, device_bias, device_y);
+    if (run != nullptr)
+      run(row, s, device_x, device_w, device_bias, device_y);
+    else
+      row.forward_folded(context(row.workspace(s)), s, device_x, device_w, device_bias, device_y);
     Doubles expected(op.outputs(s)), magnitude(op.outputs(s));
     op.forward(s, to_double(x).data(), to_double(w).data(), expected.data());
     op.forward(s, absolute(x).data(), absolute(w).data(), magnitude.data());

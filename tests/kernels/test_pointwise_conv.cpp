@@ -144,6 +144,21 @@ TEST_CASE("pointwise_conv forward_folded", "[pointwise_conv]") {
                         test::forward_folded_check<PointwiseConv>(op, out_channels, forward_terms, offset));
 }
 
+TEST_CASE("pointwise_conv forward_packed", "[pointwise_conv]") {
+  const auto run = [](const PointwiseConv& row, const PointwiseConvShape& s, const float* x, const float* w,
+                      const float* bias, float* y) {
+    const test::Bytes packed(row.packed_bytes(s));
+    row.pack(test::context(row.workspace(s)), s, w, packed.data());
+    PointwiseConvShape more = s;  // the layout is not of the rows
+    more.rows += 100;
+    CHECK(row.packed_bytes(more) == row.packed_bytes(s));
+    row.forward_packed(test::context(row.workspace(s)), s, x, packed.data(), bias, y);
+  };
+  for (const int offset : {0, 1})
+    test::for_each_case(&PointwiseConv::forward_packed, awkward, 8, draw,
+                        test::forward_folded_check<PointwiseConv>(op, out_channels, forward_terms, offset, +run));
+}
+
 template <class T>
 void check_forward_fused() {
   for (const int offset : {0, 1})
