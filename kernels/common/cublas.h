@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cublasLt.h>
+#include <dlfcn.h>
 
 #include <array>
 #include <map>
@@ -16,25 +17,86 @@
 
 namespace kernels::KERNEL_TARGET::cublas {
 
+// cuBLASLt's functions. The library is loaded when the first of them is called: bringing in its hundreds of megabytes
+// takes a program a tenth of a second, which one that trains or predicts on the CPU does not have to wait for.
+class Functions {
+  void* library_ = open();
+
+  static void* open() {
+    const std::string name = "libcublasLt.so." + std::to_string(CUBLAS_VER_MAJOR);
+    if (void* library = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL)) return library;
+    throw Error(std::string("cuBLASLt: ") + ::dlerror());
+  }
+  template <class F>
+  void load(F*& function, const char* name) {
+    function = reinterpret_cast<F*>(::dlsym(library_, name));
+    if (function == nullptr) throw Error(std::string("cuBLASLt: ") + ::dlerror());
+  }
+
+ public:
+  Functions() {
+    load(create, "cublasLtCreate");
+    load(destroy, "cublasLtDestroy");
+    load(status_string, "cublasLtGetStatusString");
+    load(matmul, "cublasLtMatmul");
+    load(heuristic, "cublasLtMatmulAlgoGetHeuristic");
+    load(operation_create, "cublasLtMatmulDescCreate");
+    load(operation_destroy, "cublasLtMatmulDescDestroy");
+    load(operation_set, "cublasLtMatmulDescSetAttribute");
+    load(operation_get, "cublasLtMatmulDescGetAttribute");
+    load(layout_create, "cublasLtMatrixLayoutCreate");
+    load(layout_destroy, "cublasLtMatrixLayoutDestroy");
+    load(layout_get, "cublasLtMatrixLayoutGetAttribute");
+    load(preference_create, "cublasLtMatmulPreferenceCreate");
+    load(preference_destroy, "cublasLtMatmulPreferenceDestroy");
+    load(preference_set, "cublasLtMatmulPreferenceSetAttribute");
+    load(preference_get, "cublasLtMatmulPreferenceGetAttribute");
+    load(version, "cublasLtGetVersion");
+  }
+
+  decltype(cublasLtCreate)* create;
+  decltype(cublasLtDestroy)* destroy;
+  decltype(cublasLtGetStatusString)* status_string;
+  decltype(cublasLtMatmul)* matmul;
+  decltype(cublasLtMatmulAlgoGetHeuristic)* heuristic;
+  decltype(cublasLtMatmulDescCreate)* operation_create;
+  decltype(cublasLtMatmulDescDestroy)* operation_destroy;
+  decltype(cublasLtMatmulDescSetAttribute)* operation_set;
+  decltype(cublasLtMatmulDescGetAttribute)* operation_get;
+  decltype(cublasLtMatrixLayoutCreate)* layout_create;
+  decltype(cublasLtMatrixLayoutDestroy)* layout_destroy;
+  decltype(cublasLtMatrixLayoutGetAttribute)* layout_get;
+  decltype(cublasLtMatmulPreferenceCreate)* preference_create;
+  decltype(cublasLtMatmulPreferenceDestroy)* preference_destroy;
+  decltype(cublasLtMatmulPreferenceSetAttribute)* preference_set;
+  decltype(cublasLtMatmulPreferenceGetAttribute)* preference_get;
+  decltype(cublasLtGetVersion)* version;
+};
+
+inline const Functions& lt() {
+  static const Functions functions;
+  return functions;
+}
+
 inline void check(cublasStatus_t status, const char* what) {
-  if (status != CUBLAS_STATUS_SUCCESS) throw Error(std::string(what) + ": " + cublasLtGetStatusString(status));
+  if (status != CUBLAS_STATUS_SUCCESS) throw Error(std::string(what) + ": " + lt().status_string(status));
 }
 
 // A cuBLASLt object that is destroyed with its owner.
-template <class T, cublasStatus_t (*destroy)(T)>
+template <class T, auto destroy>
 struct Object {
   T value = nullptr;
   Object() = default;
   ~Object() {
-    if (value != nullptr) destroy(value);
+    if (value != nullptr) (lt().*destroy)(value);
   }
   Object(const Object&) = delete;
   operator T() const { return value; }
 };
-using Handle = Object<cublasLtHandle_t, cublasLtDestroy>;
-using Operation = Object<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
-using Layout = Object<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
-using Preference = Object<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
+using Handle = Object<cublasLtHandle_t, &Functions::destroy>;
+using Operation = Object<cublasLtMatmulDesc_t, &Functions::operation_destroy>;
+using Layout = Object<cublasLtMatrixLayout_t, &Functions::layout_destroy>;
+using Preference = Object<cublasLtMatmulPreference_t, &Functions::preference_destroy>;
 
 // Scratch memory that a product may use, and so a row's workspace.
 constexpr size_t scratch_bytes = size_t{4} << 20;
@@ -78,8 +140,7 @@ struct Product {
 
   explicit Product(const Shape& s) {
     const bool tf32 = s.precision == Precision::tf32;  // must be asked for: CUBLAS_COMPUTE_32F keeps fp32 products fp32
-    check(cublasLtMatmulDescCreate(&operation.value, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
-                                   CUDA_R_32F),
+    check(lt().operation_create(&operation.value, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F),
           "cublasLtMatmulDescCreate");
     set(CUBLASLT_MATMUL_DESC_TRANSA, s.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_TRANSB, s.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
@@ -90,23 +151,22 @@ struct Product {
   }
   template <class T>
   void set(cublasLtMatmulDescAttributes_t attribute, const T& value) {
-    check(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
+    check(lt().operation_set(operation, attribute, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
   }
 
  private:
   static void lay_out(Layout& layout, cudaDataType_t type, bool transpose, int64_t rows, int64_t columns) {
     if (transpose) std::swap(rows, columns);
-    check(cublasLtMatrixLayoutCreate(&layout.value, type, rows, columns, rows), "cublasLtMatrixLayoutCreate");
+    check(lt().layout_create(&layout.value, type, rows, columns, rows), "cublasLtMatrixLayoutCreate");
   }
 };
 
 // What an algorithm must keep to. Where it splits a sum, the parts are added in fp32 from the workspace, in a fixed
 // order: the other schemes add in place or round the parts to the output's type.
 inline void prefer(Preference& preference, uint32_t alignment) {
-  check(cublasLtMatmulPreferenceCreate(&preference.value), "cublasLtMatmulPreferenceCreate");
+  check(lt().preference_create(&preference.value), "cublasLtMatmulPreferenceCreate");
   const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
-    check(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value),
-          "cublasLtMatmulPreferenceSetAttribute");
+    check(lt().preference_set(preference, attribute, &value, sizeof value), "cublasLtMatmulPreferenceSetAttribute");
   };
   set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{scratch_bytes});
   set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
@@ -130,7 +190,7 @@ struct Library {
   int64_t ones_count = 0;
   std::vector<float*> shorter;  // that it took the place of: captured graphs read them yet
 
-  Library() { check(cublasLtCreate(&handle.value), "cublasLtCreate"); }
+  Library() { check(lt().create(&handle.value), "cublasLtCreate"); }
   ~Library() {
     cudaFree(ones);
     for (float* array : shorter) cudaFree(array);
@@ -186,15 +246,15 @@ inline void run(Context& context, const Shape& s, const void* a, const void* b, 
     prefer(preference, aligned);
     cublasLtMatmulHeuristicResult_t result{};
     int count = 0;
-    check(cublasLtMatmulAlgoGetHeuristic(library.handle, product.operation, product.a, product.b, product.d, product.d,
-                                         preference, 1, &result, &count),
+    check(lt().heuristic(library.handle, product.operation, product.a, product.b, product.d, product.d, preference, 1,
+                         &result, &count),
           "cublasLtMatmulAlgoGetHeuristic");
     if (count == 0) throw Error("cublasLtMatmulAlgoGetHeuristic: cuBLASLt has no algorithm for this shape");
     found = product.algorithms.emplace(aligned, result.algo).first;
   }
   const float one = 1, zero = 0;
-  check(cublasLtMatmul(library.handle, product.operation, &one, a, product.a, b, product.b, &zero, d, product.d, d,
-                       product.d, &found->second, scratch, scratch_bytes, static_cast<cudaStream_t>(context.stream)),
+  check(lt().matmul(library.handle, product.operation, &one, a, product.a, b, product.b, &zero, d, product.d, d,
+                    product.d, &found->second, scratch, scratch_bytes, static_cast<cudaStream_t>(context.stream)),
         "cublasLtMatmul");
 }
 

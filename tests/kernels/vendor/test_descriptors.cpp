@@ -12,13 +12,13 @@ namespace {
 template <class T>
 T read(cublasLtMatrixLayout_t layout, cublasLtMatrixLayoutAttribute_t attribute) {
   T value{};
-  cublas::check(cublasLtMatrixLayoutGetAttribute(layout, attribute, &value, sizeof value, nullptr), "layout");
+  cublas::check(cublas::lt().layout_get(layout, attribute, &value, sizeof value, nullptr), "layout");
   return value;
 }
 template <class T>
 T read(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute) {
   T value{};
-  cublas::check(cublasLtMatmulDescGetAttribute(operation, attribute, &value, sizeof value, nullptr), "operation");
+  cublas::check(cublas::lt().operation_get(operation, attribute, &value, sizeof value, nullptr), "operation");
   return value;
 }
 
@@ -76,7 +76,7 @@ TEST_CASE("cuBLASLt's algorithms are chosen for the arrays' alignment", "[vendor
   cublas::prefer(preference, 4);
   uint32_t value = 0;
   const auto attribute = CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES;
-  cublas::check(cublasLtMatmulPreferenceGetAttribute(preference, attribute, &value, sizeof value, nullptr), "read");
+  cublas::check(cublas::lt().preference_get(preference, attribute, &value, sizeof value, nullptr), "read");
   CHECK(value == 4);
 }
 #endif
