@@ -122,18 +122,19 @@ void join_gradients(const Context& context, int64_t count, int64_t channels, con
 // finish(c, mean, variance) for every channel, from partials (chunks, 2, C) with the sums of add_statistics, `first`
 // being a chunk's first row of x (M, C). Joined as Chan, Golub & LeVeque (1983) do:
 // n = n₁ + n₂, μ = μ₁ + (μ₂-μ₁)·n₂/n, S = S₁ + S₂ + (μ₂-μ₁)²·n₁n₂/n.
-template <class Finish>
-void join_statistics(const Context& context, const Chunks& chunks, int64_t channels, const float* x,
-                     const double* partials, const Finish& finish) {
+template <class T, class Finish>
+void join_statistics(const Context& context, const Chunks& chunks, int64_t channels, const T* x, const double* partials,
+                     const Finish& finish) {
   parallel_pieces(context, channels, channel_piece, [=](int64_t begin, int64_t end) {
     double mean[channel_piece] = {}, squares[channel_piece] = {};
     for (int64_t chunk = 0; chunk < chunks.count(); ++chunk) {
       const double *sum = partials + chunk * 2 * channels, *square = sum + channels;
-      const float* first = x + chunks.begin(chunk) * channels;
+      float first[channel_piece];
+      for (int64_t c = begin; c < end; ++c) Narrow::load(first[c - begin], x + chunks.begin(chunk) * channels + c);
       const double before = static_cast<double>(chunks.begin(chunk)), n = static_cast<double>(chunks.end(chunk));
       const double count = n - before, share = count / n, cross = before * share, one_over_count = 1 / count;
       for (int64_t c = begin; c < end; ++c) {
-        const double offset = sum[c] * one_over_count, d = first[c] + offset - mean[c - begin];
+        const double offset = sum[c] * one_over_count, d = first[c - begin] + offset - mean[c - begin];
         mean[c - begin] += d * share;
         squares[c - begin] += square[c] - sum[c] * offset + d * d * cross;
       }

@@ -10,6 +10,16 @@ namespace kernels::cpu::SIMD_LEVEL {
 
 constexpr const char* one_value = "fused batch norm needs at least 2 values per channel, and there is 1";
 
+// What an array of T makes of a value: sums are of these.
+template <class T, class Value>
+void as_stored(Value& value) {
+  if constexpr (sizeof(T) < sizeof(float)) {
+    typename std::conditional<sizeof(Value) == sizeof(float), uint32_t, Wide::Bits>::type bits;
+    round(value, bits);
+    widen(value, bits);
+  }
+}
+
 // A norm's factors of the channels from c on, one vector or one of each.
 template <class V>
 struct Factors {
@@ -140,8 +150,9 @@ inline void mask_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_
 }
 
 // partials (chunks, 2, C): the chunks' sums of add_statistics over z.
-inline void finish_statistics(const Context& context, const Chunks& chunks, int64_t C, const float* z,
-                              const double* partials, const FusedNorm& norm) {
+template <class T>
+void finish_statistics(const Context& context, const Chunks& chunks, int64_t C, const T* z, const double* partials,
+                       const FusedNorm& norm) {
   const NormStatistics statistics = {chunks.rows, norm.eps,          norm.momentum,   norm.mean,
                                      norm.invstd, norm.running_mean, norm.running_var};
   join_statistics(context, chunks, C, z, partials, [=](int64_t c, double mean, double variance) {

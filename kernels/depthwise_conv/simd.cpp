@@ -2,306 +2,259 @@
 // they fill a line, and sum over results while these are in registers.
 #include "kernels/depthwise_conv/simd_lines.h"
 
-#include "kernels/common/simd_norm.h"
-
 namespace kernels::cpu::SIMD_LEVEL {
 namespace {
 
 // With the bias and ReLU6 of inference.
-struct FoldLines : StoreLines {
+template <class T>
+struct FoldResults : StoreResults<T> {
   const float* bias;
   template <class V>
-  struct Column : StoreLines::Column<V> {
+  struct Column : StoreResults<T>::template Column<V> {
     Vector bias;
-    void put(int64_t q, Vector value) {
+    template <int count>
+    void put(int64_t at, Vector (&value)[count]) {
       const Vector zero = {}, six = zero + 6;
-      value += bias;
-      value = value < zero ? zero : value;
-      value = value > six ? six : value;
-      StoreLines::Column<V>::put(q, value);
+      for (int k = 0; k < count; ++k) {
+        value[k] += bias;
+        value[k] = value[k] < zero ? zero : value[k];
+        value[k] = value[k] > six ? six : value[k];
+      }
+      StoreResults<T>::template Column<V>::put(at, value);
     }
   };
   template <class V>
-  Column<V> column(V v, int64_t c, int64_t at) const {
-    Column<V> result = {StoreLines::column(v, c, at), {}};
-    v.load(result.bias, bias + block.first + c);
+  Column<V> column(V v, int64_t c, bool first) const {
+    Column<V> result = {StoreResults<T>::column(v, c, first), {}};
+    v.load(result.bias, bias + c);
     return result;
-  }
-};
-
-// Sums of an epilogue: (2, C) in double, up to 32 pixels of them in fp32 (common/simd_columns.h).
-struct LineSums {
-  double* sums;
-  float* block_sums;  // (2, block.pixel)
-  int64_t pixels;     // in block_sums
-  void start(const LineBlock& block, float* memory) {
-    block_sums = memory;
-    pixels = 0;
-    LineMemory::clear(block_sums, 2 * block.pixel);
-  }
-  void run(int64_t C, const LineBlock& block, int64_t next) {
-    if (pixels + next > run_pixels) add(C, block);
-    pixels += next;
-  }
-  void add(int64_t C, const LineBlock& block) {
-    for (int k = 0; k < 2; ++k) {
-      double* const to = sums + k * C + block.first;
-      float* const from = block_sums + k * block.pixel;
-      for (int64_t c = 0; c < block.count; ++c) to[c] += static_cast<double>(from[c]);
-      for (int64_t c = 0; c < block.count; ++c) from[c] = 0;
-    }
-    pixels = 0;
   }
 };
 
 // Stores z and sums its differences from the task's first pixel, and their squares.
-struct StatisticsOfLines : StoreLines {
+template <class T>
+struct StatisticsOfResults : StoreResults<T> {
   int64_t first;  // pixel
-  LineSums sums;
-  void start(const LineBlock& b, float* memory) {
-    block = b;
-    sums.start(b, memory);
-  }
-  void run(int64_t pixels) { sums.run(C, block, pixels); }
-  void finish() { sums.add(C, block); }
+  double* sums;   // (2, C)
   template <class V>
-  struct Column : StoreLines::Column<V> {
-    float* sums;
-    int64_t pixel;
+  struct Column : StoreResults<T>::template Column<V> {
     bool none;  // no pixel yet
-    Vector start, sum, square;
-    void put(int64_t q, const Vector& value) {
-      if (none) start = value, none = false;
-      const Vector d = value - start;
-      sum += d;
-      square += d * d;
-      StoreLines::Column<V>::put(q, value);
+    Vector start;
+    ColumnSums<V> sums;
+    template <int count>
+    void put(int64_t at, Vector (&value)[count]) {
+      for (int k = 0; k < count; ++k) as_stored<T>(value[k]);
+      if (none) start = value[0], none = false;
+      for (int k = 0; k < count; ++k) {
+        const Vector d = value[k] - start;
+        sums.a += d;
+        sums.b += d * d;
+      }
+      StoreResults<T>::template Column<V>::put(at, value);
     }
-    void end() {
-      Wide::store(sums, sum);
-      Wide::store(sums + pixel, square);
-    }
+    void end_row(int64_t pixels) { sums.end_row(pixels); }
+    void end() { sums.end(); }
   };
   template <class V>
-  Column<V> column(V v, int64_t c, int64_t at) const {
-    Column<V> result = {StoreLines::column(v, c, at), sums.block_sums + c, block.pixel, at == first, {}, {}, {}};
-    if (!result.none) v.load(result.start, y + first * C + block.first + c);
-    Wide::load(result.sum, result.sums);
-    Wide::load(result.square, result.sums + block.pixel);
+  Column<V> column(V v, int64_t c, bool at_first) const {
+    Column<V> result = {StoreResults<T>::column(v, c, at_first), at_first, {}, {v, sums + c, this->C}};
+    if (!at_first) v.load(result.start, this->y + first * this->C + c);
     return result;
   }
 };
 
-// Masks da, stores du, and sums what the norm's gradients need.
-struct MaskLines : StoreLines {
-  const float* x;  // (·, C)
-  const FusedNorm& norm;
-  LineSums sums;
-  // z and its du two rows on, of which a later line of dz is made: they come into the cache while du is computed. One
-  // of their pixels belongs to 2^shift of x.
-  const float *coming_z, *coming_du;
-  int shift;
-  void start(const LineBlock& b, float* memory) {
-    block = b;
-    sums.start(b, memory);
-  }
-  void run(int64_t pixels) { sums.run(C, block, pixels); }
-  void finish() { sums.add(C, block); }
+// Plain passes: x and dx as they are.
+template <class T>
+struct PlainBelow {
+  const T* x;  // (·, C), or null
+  T* dx;       // (·, C), or null
+  int64_t C, width;
   template <class V>
-  struct Column : StoreLines::Column<V> {
-    const float* x;
+  struct Column {
+    V v;
+    const T* x;
+    T* dx;
+    int64_t C, ahead;
+    void load(int64_t at, Vector& a) const {
+      v.load(a, x + at * C);
+      __builtin_prefetch(x + at * C + ahead, 0, 2);
+    }
+    void put(int64_t at, const Vector&, const Vector& da) const { v.store(dx + at * C, da); }
+    void end_row(int64_t) {}
+    void end() {}
+  };
+  template <class V>
+  Column<V> column(V v, int64_t c, int64_t ahead) const {
+    return {v, x + c, dx + c, C, ahead * width * C};
+  }
+};
+
+// Fused: the activation behind x; da is masked, stored as du, and summed up for the norm's gradients.
+template <class T>
+struct FusedBelow {
+  const T* x;  // (·, C)
+  T* du;       // (·, C)
+  int64_t C, width;
+  FusedNorm norm;
+  double* sums;  // (2, C)
+  template <class V>
+  struct Column {
+    V v;
+    const T* x;
+    T* du;
+    int64_t C, ahead;
     Factors<V> factors;
-    float* sums;
-    int64_t pixel, at;
-    int shift;
-    const float *coming_z, *coming_du;
-    Vector sum, product;
-    void put(int64_t q, Vector value) {
+    ColumnSums<V> sums;
+    void load(int64_t at, Vector& a) const {
+      v.load(a, x + at * C);
+      __builtin_prefetch(x + at * C + ahead, 0, 2);
+      factors.activate(a);
+    }
+    void put(int64_t at, const Vector& a, Vector g) {
+      const Vector zero = {}, six = zero + 6;
+      as_stored<T>(g);
+      g = a > zero ? g : zero;  // a lies strictly within ReLU6's corners where u does
+      g = a < six ? g : zero;
       Vector z;
-      const int64_t coming = ((at + q) >> shift) * this->C;
-      __builtin_prefetch(coming_z + coming, 0, 2);
-      __builtin_prefetch(coming_du + coming, 0, 2);
-      this->v.load(z, x + q * this->C);
-      factors.mask(z, value);
-      sum += value;
-      product += value * (z - factors.mean);
-      StoreLines::Column<V>::put(q, value);
+      v.load(z, x + at * C);
+      sums.a += g;
+      sums.b += g * (z - factors.mean);
+      v.store(du + at * C, g);
     }
-    void end() {
-      Wide::store(sums, sum);
-      Wide::store(sums + pixel, product);
-    }
+    void end_row(int64_t pixels) { sums.end_row(pixels); }
+    void end() { sums.end(); }
   };
   template <class V>
-  Column<V> column(V v, int64_t c, int64_t at) const {
-    Column<V> result = {StoreLines::column(v, c, at),
-                        x + at * C + block.first + c,
-                        Factors<V>(v, norm, block.first + c),
-                        sums.block_sums + c,
-                        block.pixel,
-                        at,
-                        shift,
-                        coming_z + block.first + c,
-                        coming_du + block.first + c,
-                        {},
-                        {}};
-    Wide::load(result.sum, result.sums);
-    Wide::load(result.product, result.sums + block.pixel);
-    return result;
+  Column<V> column(V v, int64_t c, int64_t ahead) const {
+    return {v, x + c, du + c, C, ahead * width * C, Factors<V>(v, norm, c), {v, sums + c, C}};
   }
 };
 
-// Lines of a(x), and of dz from z and dz's du; arguments as of copy_to_line. The line of x behind this one is needed
-// next: it comes into the cache.
-void activate_to_line(const FusedNorm& norm, const float* x, int64_t C, int64_t pixels, const LineBlock& block,
-                      int64_t step, float* to) {
-  columns(block.count, [=, &norm](auto v, int64_t c) {
-    const Factors factors(v, norm, block.first + c);
-    const float* from = x + block.first + c;
-    for (int64_t j = 0; j < pixels; ++j) {
-      Vector value;
-      v.load(value, from + j * C);
-      __builtin_prefetch(from + (j + pixels) * C);
-      factors.activate(value);
-      Wide::store(to + j * step + c, value);
-    }
-  });
-}
-void gradient_to_line(const FusedNorm& norm, const float* z, const float* du, int64_t C, int64_t pixels,
-                      const LineBlock& block, int64_t step, float* to) {
-  columns(block.count, [=, &norm](auto v, int64_t c) {
-    const GradientFactors factors(v, norm, block.first + c);
-    const int64_t from = block.first + c;
-    for (int64_t j = 0; j < pixels; ++j) {
-      Vector value, gradient;
-      v.load(value, z + from + j * C);
-      v.load(gradient, du + from + j * C);
-      factors.pass(value, gradient);
-      Wide::store(to + j * step + c, gradient);
-    }
-  });
+template <class Source, class Results>
+void forward_task(const LinePlan& p, int64_t task, const float* w, const Source& source, const Results& results) {
+  if (p.s.stride == 1)
+    depthwise_forward_task<1>(p, task, w, source, results);
+  else
+    depthwise_forward_task<2>(p, task, w, source, results);
 }
 
-template <class Epilogue>
-void forward_with(Context& context, const DepthwiseConvShape& s, const float* x, const float* w,
-                  const Epilogue& epilogue) {
+template <bool data, bool weight, class Source, class Below>
+void backward_task(const LinePlan& p, int64_t task, const float* w, float* part, const Source& source,
+                   const Below& below) {
+  if (p.s.stride == 1)
+    depthwise_backward_task<1, data, weight>(p, task, w, part, source, below);
+  else
+    depthwise_backward_task<2, data, weight>(p, task, w, part, source, below);
+}
+
+template <class T>
+void forward(Context& context, const DepthwiseConvShape& s, const T* x, const float* w, T* y) {
   const LinePlan p(s);
   parallel_for(context, p.tasks, [=](int64_t task) {
-    const int64_t line = static_cast<int64_t>(s.width) * s.channels;
-    depthwise_forward_task(
-        p, task, w,
-        [=](int64_t n, int64_t i, const LineBlock& block, float* to) {
-          copy_to_line(x + (n * s.height + i) * line, s.channels, s.width, block, block.pixel, to);
-        },
-        epilogue);
+    forward_task(p, task, w, PlainLines<T>{x, s.channels, s.width}, StoreResults<T>{y, s.channels});
   });
 }
 
-void forward(Context& context, const DepthwiseConvShape& s, const float* x, const float* w, float* y) {
-  forward_with(context, s, x, w, StoreLines{s.channels, y, {}});
-}
-
-void forward_folded(Context& context, const DepthwiseConvShape& s, const float* x, const float* w, const float* bias,
-                    float* y) {
-  forward_with(context, s, x, w, FoldLines{{s.channels, y, {}}, bias});
-}
-
-template <bool data, bool weight>
-void backward(Context& context, const DepthwiseConvShape& s, const float* x, const float* dy, const float* w, float* dx,
-              float* parts) {
+template <class T>
+void forward_folded(Context& context, const DepthwiseConvShape& s, const T* x, const float* w, const float* bias,
+                    T* y) {
   const LinePlan p(s);
   parallel_for(context, p.tasks, [=](int64_t task) {
-    const int64_t line = static_cast<int64_t>(s.width) * s.channels;
-    const int64_t P = s.out_height(), Q = s.out_width();
-    depthwise_backward_task<data, weight>(
-        p, task, w, parts + task * 9 * s.channels,
-        [=](int64_t n, int64_t row, const LineBlock& block, float* to) {
-          copy_to_line(dy + (n * P + row) * Q * s.channels, s.channels, Q, block, s.stride * block.pixel, to);
-        },
-        [=](int64_t n, int64_t i, const LineBlock& block, float* to) {
-          copy_to_line(x + (n * s.height + i) * line, s.channels, s.width, block, block.pixel, to);
-        },
-        StoreLines{s.channels, dx, {}});
+    forward_task(p, task, w, PlainLines<T>{x, s.channels, s.width}, FoldResults<T>{{y, s.channels}, bias});
   });
 }
 
 // In the workspace: two sums a task and channel, then the tasks' parts of dw.
-size_t partial_floats(const LinePlan& p) { return 4 * static_cast<size_t>(p.tasks) * p.s.channels; }
+size_t partial_floats(const LinePlan& p) { return 4 * static_cast<size_t>(p.row_tasks) * p.s.channels; }
 size_t workspace(const DepthwiseConvShape& s) {
   const LinePlan p(s);
-  return sizeof(float) * (partial_floats(p) + 9 * static_cast<size_t>(p.tasks) * s.channels);
+  return sizeof(float) * (partial_floats(p) + 9 * static_cast<size_t>(p.row_tasks) * s.channels);
 }
 
-void forward_fused(Context& context, const DepthwiseConvShape& s, const float* x, const FusedNorm& norm_x,
-                   const float* w, float* z, const FusedNorm& norm_z) {
+// A task's sums (2, C) of all; it sets its channels' to zero.
+double* task_sums(const LinePlan& p, int64_t task, double* partials) {
+  double* const sums = partials + task / p.groups * 2 * p.s.channels;
+  const int64_t c = task % p.groups * p.group, count = smaller(p.group, p.s.channels - c);
+  set_zero(sums + c, count);
+  set_zero(sums + p.s.channels + c, count);
+  return sums;
+}
+
+template <class T>
+void backward_data(Context& context, const DepthwiseConvShape& s, const T* dy, const float* w, T* dx) {
   const LinePlan p(s);
-  const int64_t C = s.channels, W = s.width, H = s.height, Q = s.out_width();
+  parallel_for(context, p.tasks, [=](int64_t task) {
+    backward_task<true, false>(p, task, w, nullptr, PlainLines<T>{dy, s.channels, s.out_width()},
+                               PlainBelow<T>{dx, dx, s.channels, s.width});
+  });
+}
+
+template <class T>
+void backward_weight(Context& context, const DepthwiseConvShape& s, const T* x, const T* dy, float* dw) {
+  const LinePlan p(s);
+  auto* const parts = static_cast<float*>(context.workspace);
+  parallel_for(context, p.tasks, [=](int64_t task) {
+    backward_task<false, true>(p, task, nullptr, parts + task / p.groups * 9 * s.channels,
+                               PlainLines<T>{dy, s.channels, s.out_width()},
+                               PlainBelow<T>{x, nullptr, s.channels, s.width});
+  });
+  add_weight_parts(context, p, parts, dw);
+}
+
+template <class T>
+void forward_fused(Context& context, const DepthwiseConvShape& s, const T* x, const FusedNorm& norm_x, const float* w,
+                   T* z, const FusedNorm& norm_z) {
+  const LinePlan p(s);
+  const int64_t C = s.channels, Q = s.out_width(), chunk = p.rows_per_task * Q;
   if (p.rows * Q < 2) fail(one_value);
   auto* const partials = static_cast<double*>(context.workspace);
   parallel_for(context, p.tasks, [=](int64_t task) {
-    double* const sums = partials + task * 2 * C;
-    set_zero(sums, 2 * C);
-    depthwise_forward_task(
-        p, task, w,
-        [&](int64_t n, int64_t i, const LineBlock& b, float* to) {
-          activate_to_line(norm_x, x + (n * H + i) * W * C, C, W, b, b.pixel, to);
-        },
-        StatisticsOfLines{{C, z, {}}, task * p.rows_per_task * Q, {sums, nullptr, 0}});
+    forward_task(p, task, w, ActivatedLines<T>{x, C, s.width, norm_x},
+                 StatisticsOfResults<T>{{z, C}, task / p.groups * chunk, task_sums(p, task, partials)});
   });
-  finish_statistics(context, {p.rows * Q, p.rows_per_task * Q}, C, z, partials, norm_z);
+  finish_statistics(context, {p.rows * Q, chunk}, C, z, partials, norm_z);
 }
 
-// Both gradients at once: they need the same lines of dz, and the lines of a lie beside the u that masks.
-void backward_fused(Context& context, const DepthwiseConvShape& s, const float* x, const FusedNorm& norm_x,
-                    const float* w, const float* z, const FusedNorm& norm_z, const float* du_z, float* du_x,
-                    float* dw) {
+template <class T>
+void backward_fused(Context& context, const DepthwiseConvShape& s, const T* x, const FusedNorm& norm_x, const float* w,
+                    const T* z, const FusedNorm& norm_z, const T* du_z, T* du_x, float* dw) {
   const LinePlan p(s);
-  const int64_t C = s.channels, W = s.width, H = s.height, P = s.out_height(), Q = s.out_width();
+  const int64_t C = s.channels;
   auto* const partials = static_cast<double*>(context.workspace);
   float* const parts = static_cast<float*>(context.workspace) + partial_floats(p);
   parallel_for(context, p.tasks, [=](int64_t task) {
-    double* const sums = partials + task * 2 * C;
-    set_zero(sums, 2 * C);
-    depthwise_backward_task<true, true>(
-        p, task, w, parts + task * 9 * C,
-        [&](int64_t n, int64_t row, const LineBlock& b, float* to) {
-          const int64_t at = (n * P + row) * Q * C;
-          gradient_to_line(norm_z, z + at, du_z + at, C, Q, b, p.s.stride * b.pixel, to);
-        },
-        [&](int64_t n, int64_t i, const LineBlock& b, float* to) {
-          activate_to_line(norm_x, x + (n * H + i) * W * C, C, W, b, b.pixel, to);
-        },
-        MaskLines{
-            {C, du_x, {}}, x, norm_x, {sums, nullptr, 0}, z + 2 * Q * C, du_z + 2 * Q * C, s.stride == 2 ? 2 : 0});
+    backward_task<true, true>(p, task, w, parts + task / p.groups * 9 * C,
+                              GradientLines<T>{z, du_z, C, s.out_width(), norm_z},
+                              FusedBelow<T>{x, du_x, C, s.width, norm_x, task_sums(p, task, partials)});
   });
-  finish_gradients(context, static_cast<int64_t>(s.batch) * H * W, p.tasks, C, partials, norm_x);
+  finish_gradients(context, static_cast<int64_t>(s.batch) * s.height * s.width, p.row_tasks, C, partials, norm_x);
   add_weight_parts(context, p, parts, dw);
 }
+
+template <class T>
+constexpr DepthwiseConvOf<T> row = {
+    .name = "simd",
+    .idea = "lines of the image in the cache, a vector of channels at a time",
+    .provider = Provider::vendor,
+    .supports = [](const DepthwiseConvShape& s) { return LinePlan(s).fits(); },
+    .workspace = workspace,
+    .forward = forward,
+    .backward_data = backward_data,
+    .backward_weight = backward_weight,
+    .forward_fused = forward_fused,
+    .backward_fused = backward_fused,
+    .forward_folded = forward_folded,
+};
 
 }  // namespace
 
 template <>
 const DepthwiseConv& simd_row<DepthwiseConv>() {
-  static constexpr DepthwiseConv row = {
-      .name = "simd",
-      .idea = "lines of the image in the cache, a vector of channels at a time",
-      .provider = Provider::vendor,
-      .supports = [](const DepthwiseConvShape& s) { return LinePlan(s).fits(); },
-      .workspace = workspace,
-      .forward = forward,
-      .backward_data = [](Context& context, const DepthwiseConvShape& s, const float* dy, const float* w,
-                          float* dx) { backward<true, false>(context, s, nullptr, dy, w, dx, nullptr); },
-      .backward_weight =
-          [](Context& context, const DepthwiseConvShape& s, const float* x, const float* dy, float* dw) {
-            auto* parts = static_cast<float*>(context.workspace);
-            backward<false, true>(context, s, x, dy, nullptr, nullptr, parts);
-            add_weight_parts(context, LinePlan(s), parts, dw);
-          },
-      .forward_fused = forward_fused,
-      .backward_fused = backward_fused,
-      .forward_folded = forward_folded,
-  };
-  return row;
+  return row<float>;
+}
+template <>
+const DepthwiseConvOf<Bf16>& simd_row<DepthwiseConvOf<Bf16>>() {
+  return row<Bf16>;
 }
 
 }  // namespace kernels::cpu::SIMD_LEVEL

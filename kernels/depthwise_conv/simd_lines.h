@@ -1,244 +1,397 @@
-// The depthwise convolution on lines that lie in the cache: a task takes rows of y, holds the three lines of x (and of
-// dy) that a row needs, with a border of zeros so that no loop asks where the image ends, and reads every line from
-// memory once. Whoever calls says how a line is filled and what becomes of a result, while it is in a register.
+// The depthwise convolution a vector of channels at a time: of its lines the three that a row of results needs lie in
+// the level 1 cache, with a border of zeros so that no loop asks where the image ends. Whoever calls says how a line is
+// filled and what becomes of a result, while it is in a register.
+//
+// A task takes rows of y in bands, and of a band one vector of channels after the other: filters, factors and sums stay
+// in registers for a whole band. The band's arrays lie in the level 2 cache meanwhile: while one is computed, the
+// next one's are asked for.
 #pragma once
 
-#include "kernels/common/simd.h"
+#include "kernels/common/simd_norm.h"
 #include "kernels/depthwise_conv/depthwise_conv.h"
 
 namespace kernels::cpu::SIMD_LEVEL {
 
-constexpr int64_t line_floats = 1 << 16;       // of all lines of a task
-constexpr int64_t line_floats_fast = 1 << 15;  // what we would rather not exceed: part of the level 2 cache
+constexpr int64_t line_floats = 1 << 16;  // of all lines of a task
+constexpr int64_t band_floats = 1 << 13;  // of x: what a band should have
 
-// How the work is cut: rows of y (batch · P of them) into tasks, channels into blocks of whole vectors. Neighbouring
-// pixels of a line lie `pixel` floats apart, an odd number of vectors: at a power of two they would fall into the same
-// few sets of the cache.
+// How the work is cut: rows of y (batch · P of them), and channels where the rows are too few for many processors.
 struct LinePlan {
   DepthwiseConvShape s;
-  int64_t rows, rows_per_task, tasks, block, pixel;
+  int64_t rows, rows_per_task, row_tasks, group, groups, tasks, band;  // band: rows of y; group: channels
   explicit LinePlan(const DepthwiseConvShape& shape) : s(shape) {
     rows = static_cast<int64_t>(s.batch) * s.out_height();
     // A task's sums take memory as some pixels do: it has so many that this does not show.
     rows_per_task = larger(ceil_div(32, s.out_width()), ceil_div(rows, 64));
-    tasks = ceil_div(rows, rows_per_task);
-    const int64_t vectors = ceil_div(s.channels, lanes), most = larger(1, line_floats_fast / (pixels() * lanes));
-    const int64_t in_block = ceil_div(vectors, ceil_div(vectors, most));  // blocks of equal size
-    block = in_block * lanes;
-    pixel = (in_block | 1) * lanes;
+    row_tasks = ceil_div(rows, rows_per_task);
+    const int64_t vectors = ceil_div(s.channels, lanes);
+    group = larger(smaller(vectors, 4), ceil_div(vectors, ceil_div(32, row_tasks))) * lanes;
+    groups = ceil_div(s.channels, group);
+    tasks = row_tasks * groups;
+    band = larger(1, band_floats / (static_cast<int64_t>(s.stride) * s.width * s.channels));
   }
-  // Lines: three of x, three of dy, one of zeros; 9 weights and 9 sums, 2 sums of an epilogue.
-  int64_t pixels() const { return 7 * (s.width + 2) + 20; }
-  bool fits() const { return pixels() * pixel <= line_floats; }
+  int64_t line_size() const { return (s.width + 2) * lanes; }  // floats
+  bool fits() const { return 4 * line_size() <= line_floats; }
 };
 
-// Three lines (width + 2, pixel) of an image, of which two neighbours stay when the next one is needed.
-struct LineRing {
-  float* lines;
-  const float* zeros;
-  int64_t size, pixel;  // floats of a line, and of a pixel
-  int64_t held[3];      // which lines these are; -1: none yet
+// body(v, c, begin, end, ahead) for the bands of a task, rows [begin, end) of y, and its vectors of channels, from c
+// on. ahead: how many rows of y further on the next band begins; 0 in the last one.
+template <class Body>
+void each_band(const LinePlan& p, int64_t task, const Body& body) {
+  const int64_t first = task / p.groups * p.rows_per_task, last = smaller(p.rows, first + p.rows_per_task);
+  const int64_t c = task % p.groups * p.group, count = smaller(p.group, p.s.channels - c);
+  for (int64_t begin = first; begin < last; begin += p.band) {
+    const int64_t end = smaller(last, begin + p.band), ahead = end < last ? p.band : 0;
+    columns(count, [&](auto v, int64_t i) { body(v, c + i, begin, end, ahead); });
+  }
+}
 
-  // Line i of image n, where there is one (fill(to) makes it, if it is not here), else zeros. `to`: pixel 0.
-  template <class Fill>
-  const float* line(int64_t n, int64_t i, int64_t height, const Fill& fill) {
+// Three lines (width + 2, lanes) of an image, of which two neighbours stay when the next one is needed.
+struct LineRing {
+  float *lines, *zeros;
+  int64_t size;
+  int64_t held[3];  // which lines these are; -1: none yet
+
+  LineRing(float* memory, int64_t size) : lines(memory), zeros(memory + 3 * size), size(size) {
+    for (int64_t i = 0; i < 4 * size; ++i) memory[i] = 0;
+  }
+  void forget() { held[0] = held[1] = held[2] = -1; }
+  // Line i of image n, where there is one (source.fill makes it, if it is not here), else zeros.
+  template <class Source>
+  const float* line(int64_t n, int64_t i, int64_t height, const Source& source) {
     if (i < 0 || i >= height) return zeros;
     const int64_t slot = i % 3, name = n * height + i;
     if (held[slot] != name) {
-      fill(lines + slot * size + pixel);
+      source.fill(name, lines + slot * size + lanes);
       held[slot] = name;
     }
     return lines + slot * size;
   }
 };
 
-// The channels [first, first + count) of a block.
-struct LineBlock {
-  int64_t first, count, pixel;  // pixel: floats from one to the next in a line
-};
+// ---- where lines come from: column(v, c, ahead).fill(line, to), a vector of channels from c on. ahead: lines further
+// on, what will be needed next
 
-// A task's memory for a block of channels.
-struct LineMemory {
-  LineRing x, dy;
-  float *weights, *sums, *epilogue;  // (9, pixel), (9, pixel), (2, pixel)
-  LineMemory(float* memory, const LinePlan& p) {
-    const int64_t size = (p.s.width + 2) * p.pixel;
-    float* const zeros = memory + 6 * size;
-    x = {memory, zeros, size, p.pixel, {-1, -1, -1}};
-    dy = {memory + 3 * size, zeros, size, p.pixel, {-1, -1, -1}};
-    weights = memory + 7 * size;
-    sums = weights + 9 * p.pixel;
-    epilogue = sums + 9 * p.pixel;
-    clear(zeros, size);
-    clear(sums, 9 * p.pixel);
-    if (p.s.stride > 1) clear(dy.lines, 3 * size);  // what lies between its pixels
-    for (int line = 0; line < 6; ++line) {
-      clear(memory + line * size, p.pixel);
-      clear(memory + (line + 1) * size - p.pixel, p.pixel);
-    }
-  }
-  static void clear(float* p, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) p[i] = 0;
-  }
-  void load_weights(const LinePlan& p, const float* w, const LineBlock& block) {
-    for (int k = 0; k < 9; ++k)
-      columns(block.count, [&](auto v, int64_t c) {
-        Vector x;
-        v.load(x, w + k * p.s.channels + block.first + c);
-        Wide::store(weights + k * p.pixel + c, x);
-      });
-  }
-};
-
-// What becomes of results. They come a vector of channels at a time, in runs of pixels:
-//   start(block, sums)          for each block; sums (2, block.pixel)
-//   run(pixels)                 so many pixels follow, at most 32
-//   column(v, c, at)            the pixels from number `at` of the whole array on, the channels block.first + c …: an
-//                               object whose put(q, y) gets pixel at + q, and end(), which comes last
-//   finish()                    the block has no more
-// This one stores.
-struct StoreLines {
-  int64_t C;
-  float* y;  // (·, C)
-  LineBlock block;
-  void start(const LineBlock& b, float*) { block = b; }
-  void run(int64_t) {}
-  void finish() {}
+// As they lie in memory.
+template <class T>
+struct PlainLines {
+  const T* x;  // (·, C)
+  int64_t C, width;
   template <class V>
   struct Column {
     V v;
-    float* y;
-    int64_t C;
-    void put(int64_t q, const Vector& value) { v.store(y + q * C, value); }
-    void end() {}
+    const T* x;
+    int64_t C, width, ahead;
+    void fill(int64_t line, float* to) const {
+      const T* from = x + line * width * C;
+      for (int64_t j = 0; j < width; ++j, from += C, to += lanes) {
+        Vector value;
+        v.load(value, from);
+        __builtin_prefetch(from + ahead, 0, 2);
+        Wide::store(to, value);
+      }
+    }
   };
   template <class V>
-  Column<V> column(V v, int64_t c, int64_t at) const {
-    return {v, y + at * C + block.first + c, C};
+  Column<V> column(V v, int64_t c, int64_t ahead) const {
+    return {v, x + c, C, width, ahead * width * C};
   }
 };
 
-constexpr int64_t run_pixels = 32;
-
-// y[at + q] = Σ_{r,s} lines[r][q·stride+s] · w[r,s], flipped: w[2-r,2-s], for q < count; y goes to the epilogue.
-// lines (width + 2, pixel).
-template <bool flipped, class Epilogue>
-void convolve_line(const float* const (&lines)[3], const float* weights, int64_t count, int64_t stride,
-                   const LineBlock& block, int64_t at, Epilogue& epilogue) {
-  const int64_t pixel = block.pixel;
-  for (int64_t start = 0; start < count; start += run_pixels) {
-    const int64_t run = smaller(run_pixels, count - start);
-    epilogue.run(run);
-    columns(block.count, [&](auto v, int64_t c) {
-      Vector w[9];
-      for (int k = 0; k < 9; ++k) Wide::load(w[k], weights + (flipped ? 8 - k : k) * pixel + c);
-      const float* x[3];
-      for (int r = 0; r < 3; ++r) x[r] = lines[r] + start * stride * pixel + c;
-      auto column = epilogue.column(v, c, at + start);
-      for (int64_t q = 0; q < run; ++q) {
-        Vector sum = {}, value;
-#pragma GCC unroll 3
-        for (int r = 0; r < 3; ++r)
-#pragma GCC unroll 3
-          for (int t = 0; t < 3; ++t) {
-            Wide::load(value, x[r] + (q * stride + t) * pixel);
-            sum += value * w[3 * r + t];
-          }
-        column.put(q, sum);
+// The activation behind x.
+template <class T>
+struct ActivatedLines {
+  const T* x;  // (·, C)
+  int64_t C, width;
+  FusedNorm norm;
+  template <class V>
+  struct Column {
+    V v;
+    const T* x;
+    int64_t C, width, ahead;
+    Factors<V> factors;
+    void fill(int64_t line, float* to) const {
+      const T* from = x + line * width * C;
+      for (int64_t j = 0; j < width; ++j, from += C, to += lanes) {
+        Vector value;
+        v.load(value, from);
+        __builtin_prefetch(from + ahead, 0, 2);
+        factors.activate(value);
+        Wide::store(to, value);
       }
-      column.end();
-    });
-  }
-}
-
-// sums[r,s] += Σ_q lines[r][q·stride+s] · dy[q·stride+1]
-inline void correlate_line(const float* const (&lines)[3], const float* dy, int64_t count, int64_t stride,
-                           int64_t block, int64_t pixel, float* sums) {
-  for (int64_t c = 0; c < block; c += lanes) {
-    Vector sum[9];
-    for (int k = 0; k < 9; ++k) Wide::load(sum[k], sums + k * pixel + c);
-    for (int64_t q = 0; q < count; ++q) {
-      Vector g, x;
-      Wide::load(g, dy + (q * stride + 1) * pixel + c);
-#pragma GCC unroll 3
-      for (int r = 0; r < 3; ++r)
-#pragma GCC unroll 3
-        for (int t = 0; t < 3; ++t) {
-          Wide::load(x, lines[r] + (q * stride + t) * pixel + c);
-          sum[3 * r + t] += x * g;
-        }
     }
-    for (int k = 0; k < 9; ++k) Wide::store(sums + k * pixel + c, sum[k]);
+  };
+  template <class V>
+  Column<V> column(V v, int64_t c, int64_t ahead) const {
+    return {v, x + c, C, width, ahead * width * C, Factors<V>(v, norm, c)};
+  }
+};
+
+// dz, from z and its du.
+template <class T>
+struct GradientLines {
+  const T *z, *du;  // (·, C)
+  int64_t C, width;
+  FusedNorm norm;
+  template <class V>
+  struct Column {
+    V v;
+    const T *z, *du;
+    int64_t C, width, ahead;
+    GradientFactors<V> factors;
+    void fill(int64_t line, float* to) const {
+      const T *from_z = z + line * width * C, *from_du = du + line * width * C;
+      for (int64_t j = 0; j < width; ++j, from_z += C, from_du += C, to += lanes) {
+        Vector value, gradient;
+        v.load(value, from_z);
+        v.load(gradient, from_du);
+        __builtin_prefetch(from_z + ahead, 0, 2);
+        __builtin_prefetch(from_du + ahead, 0, 2);
+        factors.pass(value, gradient);
+        Wide::store(to, gradient);
+      }
+    }
+  };
+  template <class V>
+  Column<V> column(V v, int64_t c, int64_t ahead) const {
+    return {v, z + c, du + c, C, width, ahead * width * C, GradientFactors<V>(v, norm, c)};
+  }
+};
+
+// ---- where results go: column(v, c, …).put(at, y), the pixels from number `at` of the whole array on
+
+template <class T>
+struct StoreResults {
+  T* y;  // (·, C)
+  int64_t C;
+  template <class V>
+  struct Column {
+    V v;
+    T* y;
+    int64_t C;
+    template <int count>
+    void put(int64_t at, Vector (&value)[count]) {
+      for (int k = 0; k < count; ++k) v.store(y + (at + k) * C, value[k]);
+    }
+    void end_row(int64_t) {}
+    void end() {}
+  };
+  template <class V>
+  Column<V> column(V v, int64_t c, bool) const {
+    return {v, y + c, C};
+  }
+};
+
+inline int64_t width_of(Wide) { return lanes; }
+inline int64_t width_of(Part part) { return part.count; }
+
+// Two sums of an epilogue, in double beyond the row that makes 32 pixels.
+template <class V>
+struct ColumnSums {
+  V v;
+  double *first, *second;
+  Vector a, b;
+  int64_t pixels;
+  ColumnSums(V v, double* sums, int64_t C) : v(v), first(sums), second(sums + C), a{}, b{}, pixels(0) {}
+  void end_row(int64_t count) {
+    pixels += count;
+    if (pixels >= column_block) end();
+  }
+  void end() {
+    float s[lanes];
+    Wide::store(s, a);
+    for (int64_t i = 0; i < width_of(v); ++i) first[i] += static_cast<double>(s[i]);
+    Wide::store(s, b);
+    for (int64_t i = 0; i < width_of(v); ++i) second[i] += static_cast<double>(s[i]);
+    a = b = Vector{};
+    pixels = 0;
+  }
+};
+
+// ---- forward
+
+// y[q … q+count-1] = Σ_{r,t} lines[r][q·stride+t] · w[r,t]; lines (width + 2, lanes), weights (9, lanes).
+template <int count, int stride>
+void convolve_block(const float* const (&lines)[3], const float* weights, int64_t q, Vector (&y)[count]) {
+  constexpr int pixels = (count - 1) * stride + 3;
+  for (int k = 0; k < count; ++k) y[k] = Vector{};
+#pragma GCC unroll 3
+  for (int r = 0; r < 3; ++r) {
+    Vector x[pixels], w[3];
+    for (int j = 0; j < pixels; ++j) Wide::load(x[j], lines[r] + (q * stride + j) * lanes);
+    for (int t = 0; t < 3; ++t) Wide::load(w[t], weights + (3 * r + t) * lanes);
+    for (int t = 0; t < 3; ++t)
+      for (int k = 0; k < count; ++k) y[k] += x[k * stride + t] * w[t];
   }
 }
 
-// fill(x line i of image n, block, to): pixels 0 … W-1 to `to`, block.pixel apart, whole vectors.
-// epilogue: gets y (N·P·Q, C).
-template <class Fill, class Epilogue>
-void depthwise_forward_task(const LinePlan& p, int64_t task, const float* w, const Fill& fill, Epilogue epilogue) {
-  alignas(64) float memory[line_floats];
-  const int64_t P = p.s.out_height(), Q = p.s.out_width(), stride = p.s.stride;
-  for (int64_t first = 0; first < p.s.channels; first += p.block) {
-    const LineBlock block = {first, smaller(p.block, p.s.channels - first), p.pixel};
-    LineMemory m(memory, p);
-    m.load_weights(p, w, block);
-    epilogue.start(block, m.epilogue);
-    for (int64_t row = task * p.rows_per_task; row < smaller(p.rows, (task + 1) * p.rows_per_task); ++row) {
-      const int64_t n = row / P, top = row % P * stride - 1;
+template <int count, int stride, class Column>
+void convolve_blocks(const float* const (&lines)[3], const float* weights, int64_t& q, int64_t Q, int64_t at,
+                     Column& results) {
+  for (; q + count <= Q; q += count) {
+    Vector y[count];
+    convolve_block<count, stride>(lines, weights, q, y);
+    results.put(at + q, y);
+  }
+}
+
+template <class V>
+void load_weights(V v, const float* w, int64_t C, float* to) {
+  for (int k = 0; k < 9; ++k) {
+    Vector value;
+    v.load(value, w + k * C);
+    Wide::store(to + k * lanes, value);
+  }
+}
+
+template <int stride, class Source, class Results>
+void depthwise_forward_task(const LinePlan& p, int64_t task, const float* w, const Source& source,
+                            const Results& results) {
+  alignas(64) float memory[line_floats], weights[9 * lanes];
+  const int64_t H = p.s.height, P = p.s.out_height(), Q = p.s.out_width();
+  LineRing ring(memory, p.line_size());
+  each_band(p, task, [&](auto v, int64_t c, int64_t begin, int64_t end, int64_t ahead) {
+    load_weights(v, w + c, p.s.channels, weights);
+    ring.forget();
+    const auto from = source.column(v, c, ahead * stride);
+    auto to = results.column(v, c, begin == task / p.groups * p.rows_per_task);
+    for (int64_t row = begin, n = row / P, i = row % P; row < end; ++row) {
       const float* lines[3];
-      for (int r = 0; r < 3; ++r)
-        lines[r] = m.x.line(n, top + r, p.s.height, [&](float* to) { fill(n, top + r, block, to); });
-      convolve_line<false>(lines, m.weights, Q, stride, block, row * Q, epilogue);
+      for (int r = 0; r < 3; ++r) lines[r] = ring.line(n, i * stride - 1 + r, H, from);
+      int64_t q = 0;
+      convolve_blocks<4, stride>(lines, weights, q, Q, row * Q, to);
+      convolve_blocks<2, stride>(lines, weights, q, Q, row * Q, to);
+      convolve_blocks<1, stride>(lines, weights, q, Q, row * Q, to);
+      to.end_row(Q);
+      if (++i == P) i = 0, ++n;
     }
-    epilogue.finish();
-  }
+    to.end();
+  });
 }
 
-// Backward of the same rows of y. Of x the task owns the rows p·stride … p·stride + stride - 1.
-// fill_dy(n, p, block, to): row p of dy, its pixels to `to`, stride · block.pixel apart: between them, and between
-// rows, there are zeros, so that dx is a convolution of stride 1. data: the epilogue gets dx (N·H·W, C). weight: fill_x
-// as in forward; dw (9, C) becomes the task's part of the sum.
-template <bool data, bool weight, class FillDy, class FillX, class Epilogue>
-void depthwise_backward_task(const LinePlan& p, int64_t task, const float* w, float* dw, const FillDy& fill_dy,
-                             const FillX& fill_x, Epilogue epilogue) {
-  alignas(64) float memory[line_floats];
-  const int64_t H = p.s.height, W = p.s.width, P = p.s.out_height(), Q = p.s.out_width(), stride = p.s.stride;
-  for (int64_t first = 0; first < p.s.channels; first += p.block) {
-    const LineBlock block = {first, smaller(p.block, p.s.channels - first), p.pixel};
-    LineMemory m(memory, p);
-    if (data) {
-      m.load_weights(p, w, block);
-      epilogue.start(block, m.epilogue);
-    }
-    const auto dy_line = [&](int64_t n, int64_t i) {
-      if (i % stride != 0) return m.dy.zeros;
-      return m.dy.line(n, i, H, [&](float* to) { fill_dy(n, i / stride, block, to); });
-    };
-    for (int64_t row = task * p.rows_per_task; row < smaller(p.rows, (task + 1) * p.rows_per_task); ++row) {
-      const int64_t n = row / P, at = row % P * stride;
-      if (weight) {
-        const float* lines[3];
-        for (int r = 0; r < 3; ++r)
-          lines[r] = m.x.line(n, at + r - 1, H, [&](float* to) { fill_x(n, at + r - 1, block, to); });
-        correlate_line(lines, dy_line(n, at), Q, stride, p.block, p.pixel, m.sums);
+// ---- backward: dx and dw from the same registers. At a pixel of x both need the same elements of dy.
+//
+// What lies below, `below.column(v, c, ahead)`: load(at, a) gives the activation a of pixel `at` of x, for dw;
+// put(at, a, da) gets its gradient.
+
+// Stride 1: the pixels j … j+count-1 of a row of x; lines: the rows i-1, i, i+1 of dy. dw[2-r,2-t] += a · dy.
+template <int count, bool data, bool weight, class Below>
+void backward_block(const float* const (&lines)[3], const float* weights, Vector (&dw)[9], int64_t j, int64_t at,
+                    Below& below) {
+  Vector a[count] = {}, da[count] = {};
+  if (weight)
+    for (int k = 0; k < count; ++k) below.load(at + k, a[k]);
+#pragma GCC unroll 3
+  for (int r = 0; r < 3; ++r) {
+    Vector dy[count + 2];
+    for (int k = 0; k < count + 2; ++k) Wide::load(dy[k], lines[r] + (j + k) * lanes);
+    for (int t = 0; t < 3; ++t) {
+      const int tap = 8 - (3 * r + t);
+      if (data) {
+        Vector w;
+        Wide::load(w, weights + tap * lanes);
+        for (int k = 0; k < count; ++k) da[k] += dy[k + t] * w;
       }
-      if (data)
-        for (int64_t i = at; i < smaller(at + stride, H); ++i) {
-          const float* lines[3];
-          for (int r = 0; r < 3; ++r) lines[r] = dy_line(n, i + r - 1);
-          convolve_line<true>(lines, m.weights, W, 1, block, (n * H + i) * W, epilogue);
-        }
+      if (weight)
+        for (int k = 0; k < count; ++k) dw[tap] += a[k] * dy[k + t];
     }
-    if (data) epilogue.finish();
-    if (weight)
-      for (int k = 0; k < 9; ++k)
-        for (int64_t c = 0; c < block.count; ++c) dw[k * p.s.channels + first + c] = m.sums[k * p.pixel + c];
   }
+  if (data)
+    for (int k = 0; k < count; ++k) below.put(at + k, a[k], da[k]);
+}
+
+// Stride 2: the two by two pixels of x from number `at` on, of which there may be no right or no lower ones; lines: the
+// rows p and p+1 of dy. No product is with a zero between dy's pixels.
+template <bool right, bool lower, bool data, bool weight, class Below>
+void backward_quad(const float* const (&lines)[2], const float* weights, Vector (&dw)[9], int64_t q, int64_t at,
+                   int64_t width, Below& below) {
+  Vector dy[2][2];
+  for (int r = 0; r < 2; ++r)
+    for (int t = 0; t < 2; ++t) Wide::load(dy[r][t], lines[r] + (q + 1 + t) * lanes);
+#pragma GCC unroll 2
+  for (int i = 0; i <= lower; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j <= right; ++j) {
+      Vector a = {}, da = {};
+      if (weight) below.load(at + i * width + j, a);
+#pragma GCC unroll 2
+      for (int r = 0; r <= i; ++r)
+#pragma GCC unroll 2
+        for (int t = 0; t <= j; ++t) {
+          const int tap = 3 * (1 + i - 2 * r) + 1 + j - 2 * t;
+          if (data) {
+            Vector w;
+            Wide::load(w, weights + tap * lanes);
+            da += dy[r][t] * w;
+          }
+          if (weight) dw[tap] += a * dy[r][t];
+        }
+      if (data) below.put(at + i * width + j, a, da);
+    }
+}
+
+template <int count, bool data, bool weight, class Below>
+void backward_blocks(const float* const (&lines)[3], const float* weights, Vector (&dw)[9], int64_t& j, int64_t W,
+                     int64_t at, Below& below) {
+  for (; j + count <= W; j += count) backward_block<count, data, weight>(lines, weights, dw, j, at + j, below);
+}
+
+template <bool lower, bool data, bool weight, class Below>
+void backward_quads(const float* const (&lines)[2], const float* weights, Vector (&dw)[9], int64_t W, int64_t at,
+                    Below& below) {
+  int64_t q = 0;
+  for (; 2 * q + 2 <= W; ++q) backward_quad<true, lower, data, weight>(lines, weights, dw, q, at + 2 * q, W, below);
+  if (2 * q < W) backward_quad<false, lower, data, weight>(lines, weights, dw, q, at + 2 * q, W, below);
+}
+
+// Backward of the rows of y of a task, and of the rows p·stride … p·stride + stride - 1 of x. dw (9, C) becomes the
+// task's part of the sum.
+template <int stride, bool data, bool weight, class Source, class Below>
+void depthwise_backward_task(const LinePlan& p, int64_t task, const float* w, float* part, const Source& source,
+                             const Below& below) {
+  alignas(64) float memory[line_floats], weights[9 * lanes];
+  const int64_t C = p.s.channels, H = p.s.height, W = p.s.width, P = p.s.out_height();
+  LineRing ring(memory, p.line_size());
+  each_band(p, task, [&](auto v, int64_t c, int64_t begin, int64_t end, int64_t ahead) {
+    if (data) load_weights(v, w + c, C, weights);
+    ring.forget();
+    const auto from = source.column(v, c, ahead);
+    auto to = below.column(v, c, ahead * stride);
+    Vector dw[9] = {};
+    for (int64_t row = begin, n = row / P, i = row % P; row < end; ++row) {
+      const int64_t at = (n * H + i * stride) * W;
+      if constexpr (stride == 1) {
+        const float* lines[3];
+        for (int r = 0; r < 3; ++r) lines[r] = ring.line(n, i - 1 + r, P, from);
+        int64_t j = 0;
+        backward_blocks<4, data, weight>(lines, weights, dw, j, W, at, to);
+        backward_blocks<2, data, weight>(lines, weights, dw, j, W, at, to);
+        backward_blocks<1, data, weight>(lines, weights, dw, j, W, at, to);
+        to.end_row(W);
+      } else {
+        const float* const lines[2] = {ring.line(n, i, P, from), ring.line(n, i + 1, P, from)};
+        if (2 * i + 1 < H)
+          backward_quads<true, data, weight>(lines, weights, dw, W, at, to);
+        else
+          backward_quads<false, data, weight>(lines, weights, dw, W, at, to);
+        to.end_row(2 * W);
+      }
+      if (++i == P) i = 0, ++n;
+    }
+    to.end();
+    if (weight)
+      for (int k = 0; k < 9; ++k) {
+        Vector sum = {};
+        if (begin > task / p.groups * p.rows_per_task) v.load(sum, part + k * C + c);
+        sum += dw[k];
+        v.store(part + k * C + c, sum);
+      }
+  });
 }
 
 // dw (9, C) = the sum of the tasks' parts, in order.
 inline void add_weight_parts(const Context& context, const LinePlan& p, const float* parts, float* dw) {
-  const int64_t count = 9 * static_cast<int64_t>(p.s.channels), tasks = p.tasks;
+  const int64_t count = 9 * static_cast<int64_t>(p.s.channels), tasks = p.row_tasks;
   parallel_pieces(context, count, 1024, [=](int64_t begin, int64_t end) {
     each(begin, end, [=](auto v, int64_t i) {
       typename decltype(v)::Value sum = {}, part;
@@ -248,18 +401,6 @@ inline void add_weight_parts(const Context& context, const LinePlan& p, const fl
       }
       v.store(dw + i, sum);
     });
-  });
-}
-
-// Fills a line from `pixels` pixels of x (·, C): to[j] = x[j], `step` floats apart.
-inline void copy_to_line(const float* x, int64_t C, int64_t pixels, const LineBlock& block, int64_t step, float* to) {
-  columns(block.count, [=](auto v, int64_t c) {
-    const float* from = x + block.first + c;
-    for (int64_t j = 0; j < pixels; ++j) {
-      Vector value;
-      v.load(value, from + j * C);
-      Wide::store(to + j * step + c, value);
-    }
   });
 }
 

@@ -33,7 +33,13 @@ std::span<const DepthwiseConv> rows<DepthwiseConv, KERNEL_TARGET::target>() {
 template <>
 std::span<const DepthwiseConvOf<Bf16>> rows<DepthwiseConvOf<Bf16>, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const DepthwiseConvOf<Bf16> table[] = {depthwise_conv_march_bf16, depthwise_conv_images_bf16};
+  static const DepthwiseConvOf<Bf16> table[] = {
+      depthwise_conv_march_bf16,
+      depthwise_conv_images_bf16,
+#ifdef MOBILENET_SIMD
+      simd_row<DepthwiseConvOf<Bf16>>(),
+#endif
+  };
   return table;
 }
 
