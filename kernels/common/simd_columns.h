@@ -20,10 +20,13 @@ struct Chunks {
 
 constexpr int64_t column_block = 32;  // rows summed in fp32
 
-template <class V, int count>
-void add_statistics_block(int64_t rows, int64_t channels, const float* x, const float* first, double* sums) {
-  typename V::Value start[count], sum[count] = {}, square[count] = {}, d;
-  for (int k = 0; k < count; ++k) V::load(start[k], x + k * V::width);
+template <class V, int count, class T>
+void add_statistics_block(int64_t rows, int64_t channels, const T* x, const T* first, double* sums) {
+  typename V::Value start[count], base[count], sum[count] = {}, square[count] = {}, d;
+  for (int k = 0; k < count; ++k) {
+    V::load(start[k], x + k * V::width);
+    V::load(base[k], first + k * V::width);
+  }
   for (int64_t m = 1; m < rows; ++m)
     for (int k = 0; k < count; ++k) {
       V::load(d, x + m * channels + k * V::width);
@@ -31,15 +34,16 @@ void add_statistics_block(int64_t rows, int64_t channels, const float* x, const 
       sum[k] += d;
       square[k] += d * d;
     }
-  float from[count * V::width], s[count * V::width], q[count * V::width];
+  float from[count * V::width], to[count * V::width], s[count * V::width], q[count * V::width];
   for (int k = 0; k < count; ++k) {
     V::store(from + k * V::width, start[k]);
+    V::store(to + k * V::width, base[k]);
     V::store(s + k * V::width, sum[k]);
     V::store(q + k * V::width, square[k]);
   }
   const double n = static_cast<double>(rows);
   for (int c = 0; c < count * V::width; ++c) {
-    const double shift = static_cast<double>(from[c]) - first[c];
+    const double shift = static_cast<double>(from[c]) - to[c];
     sums[c] += s[c] + n * shift;
     sums[channels + c] += q[c] + shift * (2.0 * s[c] + n * shift);
   }
@@ -70,11 +74,12 @@ void add_gradients_block(int64_t rows, int64_t channels, const float* x, const f
 }
 
 // sums (2, C) += Σ d and Σ d², d = x - first, over `rows` rows x and the channels [begin, end). first (C).
-inline void add_statistics(int64_t rows, int64_t begin, int64_t end, int64_t channels, const float* x,
-                           const float* first, double* sums) {
+template <class T>
+void add_statistics(int64_t rows, int64_t begin, int64_t end, int64_t channels, const T* x, const T* first,
+                    double* sums) {
   for (int64_t m = 0; m < rows; m += column_block) {
     const int64_t count = smaller(column_block, rows - m);
-    const float* p = x + m * channels;
+    const T* p = x + m * channels;
     int64_t c = begin;
     for (; c + 4 * lanes <= end; c += 4 * lanes)
       add_statistics_block<Wide, 4>(count, channels, p + c, first + c, sums + c);

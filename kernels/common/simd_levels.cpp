@@ -23,10 +23,11 @@ bool supported(SimdLevel level) {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
                     __builtin_cpu_supports("bmi2");
   if (level == SimdLevel::avx2) return avx2;
-  if (level == SimdLevel::avx512)
-    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl");
+  if (level == SimdLevel::avx512) return avx512;
+  if (level == SimdLevel::avx512bf16) return avx512 && __builtin_cpu_supports("avx512bf16");
 #endif
   return level == SimdLevel::generic;
 }
@@ -35,13 +36,14 @@ SimdLevel choose_level() {
   const char* variable = std::getenv("MOBILENET_SIMD");
   const std::string wanted = variable != nullptr ? variable : "";
   bool known = wanted.empty();
-  for (const auto& [level, name] : {std::pair{SimdLevel::avx512, "avx512"}, std::pair{SimdLevel::avx2, "avx2"},
-                                    std::pair{SimdLevel::generic, "generic"}}) {
+  for (const auto& [level, name] :
+       {std::pair{SimdLevel::avx512bf16, "avx512bf16"}, std::pair{SimdLevel::avx512, "avx512"},
+        std::pair{SimdLevel::avx2, "avx2"}, std::pair{SimdLevel::generic, "generic"}}) {
     known = known || wanted == name;
     if ((wanted.empty() || wanted == name) && supported(level)) return level;
   }
   throw Error("MOBILENET_SIMD: \"" + wanted + "\" is " +
-              (known ? "not what this build or this processor has" : "none of generic, avx2, avx512"));
+              (known ? "not what this build or this processor has" : "none of generic, avx2, avx512, avx512bf16"));
 }
 
 }  // namespace

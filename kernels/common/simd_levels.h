@@ -16,16 +16,22 @@ namespace avx512 {
 template <class Row>
 const Row& simd_row();
 }
+namespace avx512bf16 {
+template <class Row>
+const Row& simd_row();
+}
 
-enum class SimdLevel { generic, avx2, avx512 };
+enum class SimdLevel { generic, avx2, avx512, avx512bf16 };
 
 // The highest level that this build and this processor have, or the environment's MOBILENET_SIMD (generic, avx2,
-// avx512), so that a test reaches the others too. Throws Error where that names none, or one that is not there.
+// avx512, avx512bf16), so that a test reaches the others too. Throws Error where that names none, or one that is not
+// there.
 SimdLevel simd_level();
 
 template <class Row>
 const Row& simd_row() {
 #ifdef MOBILENET_SIMD_X86
+  if (simd_level() == SimdLevel::avx512bf16) return avx512bf16::simd_row<Row>();
   if (simd_level() == SimdLevel::avx512) return avx512::simd_row<Row>();
   if (simd_level() == SimdLevel::avx2) return avx2::simd_row<Row>();
 #endif

@@ -61,8 +61,9 @@ struct GradientFactors {
 
 // to (rows, stride …) = a(z), `rows` rows of z (·, C) and the channels [begin, end); channel `begin` goes to to[0].
 // Whole vectors are written: of to's rows, as many floats as round_up(end - begin).
-inline void activate_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t end, int64_t C, const float* z,
-                          int64_t stride, float* to) {
+template <class T, class To>
+void activate_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t end, int64_t C, const T* z,
+                   int64_t stride, To* to) {
   const FusedNorm n = norm;  // a copy: no store to `to` can change its pointers
   for (int64_t m = 0; m < rows; ++m)
     columns(end - begin, [=](auto v, int64_t c) {
@@ -89,8 +90,9 @@ inline void fold_rows(const float* bias, int64_t rows, int64_t begin, int64_t en
 }
 
 // As activate_rows, with dz from z and du.
-inline void gradient_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t end, int64_t C, const float* z,
-                          const float* du, int64_t stride, float* to) {
+template <class T, class To>
+void gradient_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t end, int64_t C, const T* z, const T* du,
+                   int64_t stride, To* to) {
   const FusedNorm n = norm;
   for (int64_t m = 0; m < rows; ++m)
     columns(end - begin, [=](auto v, int64_t c) {
@@ -102,9 +104,8 @@ inline void gradient_rows(const FusedNorm& norm, int64_t rows, int64_t begin, in
     });
 }
 
-template <int count, class V>
-void mask_block(V v, const FusedNorm& norm, int64_t rows, int64_t C, int64_t c, const float* z, float* du,
-                double* sums) {
+template <int count, class V, class T>
+void mask_block(V v, const FusedNorm& norm, int64_t rows, int64_t C, int64_t c, const T* z, T* du, double* sums) {
   typename V::Value mean[count], scale[count], bias[count], sum[count] = {}, product[count] = {};
   for (int k = 0; k < count; ++k) {
     v.load(mean[k], norm.mean + c + k * lanes);
@@ -139,8 +140,9 @@ void mask_block(V v, const FusedNorm& norm, int64_t rows, int64_t C, int64_t c, 
 
 // du (·, C), the gradient at a, becomes the gradient at u in `rows` rows and the channels [begin, end), and sums (2, C)
 // += what the norm's gradients need. z, du: rows (·, C). [begin, end) is whole vectors, or ends at C.
-inline void mask_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t end, int64_t C, const float* z,
-                      float* du, double* sums) {
+template <class T>
+void mask_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t end, int64_t C, const T* z, T* du,
+               double* sums) {
   for (int64_t m = 0; m < rows; m += column_block) {
     const int64_t count = smaller(column_block, rows - m);
     int64_t c = begin;

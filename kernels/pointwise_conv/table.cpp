@@ -37,6 +37,9 @@ std::span<const PointwiseConvOf<Bf16>> rows<PointwiseConvOf<Bf16>, KERNEL_TARGET
   static const PointwiseConvOf<Bf16> table[] = {
       pointwise_conv_naive_bf16,
       pointwise_conv_bf16,
+#ifdef MOBILENET_SIMD
+      simd_row<PointwiseConvOf<Bf16>>(),
+#endif
 #ifdef MOBILENET_CUBLAS
       pointwise_conv_cublas_bf16,
 #endif
