@@ -8,6 +8,7 @@
 
 #include "engine/autograd/functions.h"
 #include "engine/error.h"
+#include "kernels/common/bf16.h"
 
 namespace models {
 
@@ -200,8 +201,10 @@ Tensor FoldedMobileNetV1::operator()(const Tensor& x) const {
 namespace {
 
 bool all_finite(const Tensor& t) {
-  const std::vector<float> values = t.to_host<float>();
-  return std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
+  const auto all = [](const auto& values) {
+    return std::all_of(values.begin(), values.end(), [](auto x) { return std::isfinite(kernels::to_float(x)); });
+  };
+  return t.dtype() == engine::DType::bfloat16 ? all(t.to_host<kernels::Bf16>()) : all(t.to_host<float>());
 }
 
 // Puts a model's buffers and mode back, however its scope is left.

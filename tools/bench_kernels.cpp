@@ -29,15 +29,12 @@ using nlohmann::json;
 struct Options {
   std::vector<std::string> operations, passes, rows = {"all"};  // empty: all
   std::string shapes = "mobilenet_v1", device = "auto", clock = "device", html;
-  int batch = 0, repeat = 10, threads = 0;
+  int batch = 0, repeat = 10, threads = 0, orders = 1;
+  double reference_flops = 1e8;
   JsonOption json;
 };
 
 constexpr double most_seconds = 2;  // of the timed runs of one row on one shape, but for the first 3
-
-// The reference is slow, so it is asked for no more than so many operations; a pass that does more is checked at a
-// smaller batch of the same layer.
-constexpr double most_reference_flops = 1e8;
 
 // One element, as it lies in memory.
 std::array<unsigned char, 4> encode(Element element, double value) {
@@ -103,12 +100,12 @@ class Data {
                                                    : decode(arrays_[i].element, drawn_[i]));
     return numbers;
   }
-  std::vector<double> read(size_t i) const {
+  std::vector<unsigned char> read(size_t i) const {
     std::vector<unsigned char> bytes(buffers_[i].bytes());
     device_.runtime().copy(bytes.data(), pointers_[i], bytes.size(), engine::CopyKind::device_to_host,
                            device_.stream());
     device_.synchronize();
-    return decode(arrays_[i].element, bytes);
+    return bytes;
   }
 
  private:
@@ -131,10 +128,11 @@ struct Result {
   Quartiles time;  // of no runs where it is wrong, or --repeat is 0
 };
 
-// One pass on one shape: the reference, for all rows.
+// One pass on one shape: the reference, for all rows. It is slow, so it is asked for no more than so many operations; a
+// pass that does more is checked at a smaller batch of the same layer.
 class Check {
  public:
-  Check(engine::Device& device, const LayerShape& shape, const Pass& pass)
+  Check(engine::Device& device, const LayerShape& shape, const Pass& pass, double most_reference_flops)
       : device_(device), pass_(pass), values_(shape.values) {
     AnyShape any = shape.operation->make(values_);
     const double flops = pass.flops(any.get());
@@ -152,19 +150,30 @@ class Check {
 
   int64_t batch() const { return values_[0]; }
 
-  // Runs the row once; says what is wrong, and the largest error.
-  std::string run(const RowInfo& row, double& worst) {
+  // Runs the row once in each of so many orders of threads; says what is wrong, and the largest error.
+  std::string run(const RowInfo& row, int orders, double& worst) {
     if (allowed_.count(row.precision) == 0)
       allowed_[row.precision] = pass_.allowed(shape_.get(), before_, expected_, row.precision);
     const Numbers& allowances = allowed_[row.precision];
-    data_->reset();
     const auto work = pass_.prepare(device_, row.name, shape_.get(), data_->pointers());
-    work();
+    const auto results = [&](int order) {
+      simt::set_order_seed(order);
+      data_->reset();
+      work();
+      std::vector<std::vector<unsigned char>> bytes(arrays_.size());
+      for (size_t i = 0; i < arrays_.size(); ++i)
+        if (arrays_[i].use != Use::in) bytes[i] = data_->read(i);
+      simt::set_order_seed(0);
+      return bytes;
+    };
+    const auto first_results = results(0);
     worst = 0;
     std::string wrong;
+    for (int order = 1; order < orders; ++order)
+      if (results(order) != first_results) wrong = fmt::format("other bits in thread order {}", order);
     for (size_t i = 0; i < arrays_.size(); ++i) {
       if (arrays_[i].use == Use::in) continue;
-      const std::vector<double> actual = data_->read(i);
+      const std::vector<double> actual = decode(arrays_[i].element, first_results[i]);
       size_t count = 0, first = 0;
       for (size_t k = 0; k < actual.size(); ++k) {
         const double error = std::fabs(actual[k] - expected_[i][k]), allowed = allowances[i][k];
@@ -418,10 +427,10 @@ int run(const Options& o) {
     const double bytes = bytes_of(arrays), flops = pass.flops(any.get());
     const size_t begin = results.size();
     {
-      Check check(device, shape, pass);
+      Check check(device, shape, pass, o.reference_flops);
       for (const RowInfo& row : rows) {
         Result r = {shape.operation, &pass, &shape, row, check.batch(), "", 0, bytes, flops, {}};
-        r.wrong = check.run(row, r.worst);
+        r.wrong = check.run(row, o.orders, r.worst);
         results.push_back(std::move(r));
       }
     }
@@ -499,6 +508,16 @@ Command add_kernels(CLI::App& bench) {
   app->add_option("--repeat", o->repeat,
                   "timed runs of a row on a shape; fewer, but 3, where they take more than 2 s; 0: only check")
       ->check(whole_number(0, 100'000))
+      ->capture_default_str();
+  app->add_option(
+         "--orders", o->orders,
+         "check each row under so many orders of threads and blocks, which must give the same bits (on the CPU: "
+         "a GPU has an order of its own)")
+      ->check(whole_number(1, 1000))
+      ->capture_default_str();
+  app->add_option("--reference-flops", o->reference_flops,
+                  "operations of the reference, which is slow; a pass that does more is checked at a smaller batch")
+      ->check(positive_number())
       ->capture_default_str();
   add_clock_option(*app, o->clock);
   app->add_option("--html", o->html, "write a page with a roofline plot and the ladders as bars");

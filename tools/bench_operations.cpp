@@ -30,115 +30,122 @@ int narrow(int64_t value) { return static_cast<int>(value); }
 
 // --- the operations ---
 
-Operation depthwise_conv() {
+// In the passes, T is the type of the activations and of their gradients: float or Bf16.
+
+template <class T>
+std::vector<Pass> depthwise_passes() {
   using S = DepthwiseConvShape;
+  using Row = DepthwiseConvOf<T>;
   static constexpr auto x = [](const S& s) { return int64_t{s.batch} * s.height * s.width * s.channels; };
   static constexpr auto y = [](const S& s) { return int64_t{s.batch} * s.out_height() * s.out_width() * s.channels; };
   static constexpr auto w = [](const S& s) { return 9 * int64_t{s.channels}; };
   const auto flops = [](const S& s) { return 18.0 * static_cast<double>(y(s)); };
   const auto nine = [](const S&) { return 9.0; };
+  return {product<reference::depthwise_conv_forward, S>(
+              named<T>("forward", "forward_bf16"), &Row::forward,
+              [](const S& s) -> Arrays {
+                return {activations<T>("x", x(s)), {"w", w(s)}, activations<T>("y", y(s), Use::out)};
+              },
+              flops, nine),
+          product<reference::depthwise_conv_backward_data, S>(
+              named<T>("backward_data", "backward_data_bf16"), &Row::backward_data,
+              [](const S& s) -> Arrays {
+                return {activations<T>("dy", y(s)), {"w", w(s)}, activations<T>("dx", x(s), Use::out)};
+              },
+              flops, nine),
+          product<reference::depthwise_conv_backward_weight, S>(
+              named<T>("backward_weight", "backward_weight_bf16"), &Row::backward_weight,
+              [](const S& s) -> Arrays {
+                return {activations<T>("x", x(s)), activations<T>("dy", y(s)), {"dw", w(s), Use::out}};
+              },
+              flops, [](const S& s) { return static_cast<double>(y(s)) / s.channels; })};
+}
+
+Operation depthwise_conv() {
   return {"depthwise_conv",
           {"batch", "height", "width", "channels", "stride"},
           [](const Values& v) {
-            return shape(S{narrow(v[0]), narrow(v[1]), narrow(v[2]), narrow(v[3]), narrow(v[4])});
+            return shape(DepthwiseConvShape{narrow(v[0]), narrow(v[1]), narrow(v[2]), narrow(v[3]), narrow(v[4])});
           },
-          {product<reference::depthwise_conv_forward, S>(
-               "forward", &DepthwiseConv::forward,
-               [](const S& s) -> Arrays {
-                 return {{"x", x(s)}, {"w", w(s)}, {"y", y(s), Use::out}};
-               },
-               flops, nine),
-           product<reference::depthwise_conv_backward_data, S>(
-               "backward_data", &DepthwiseConv::backward_data,
-               [](const S& s) -> Arrays {
-                 return {{"dy", y(s)}, {"w", w(s)}, {"dx", x(s), Use::out}};
-               },
-               flops, nine),
-           product<reference::depthwise_conv_backward_weight, S>(
-               "backward_weight", &DepthwiseConv::backward_weight,
-               [](const S& s) -> Arrays {
-                 return {{"x", x(s)}, {"dy", y(s)}, {"dw", w(s), Use::out}};
-               },
-               flops, [](const S& s) { return static_cast<double>(y(s)) / s.channels; })}};
+          joined(depthwise_passes<float>(), depthwise_passes<Bf16>())};
 }
 
-// T: the type of the activations and of their gradients.
 template <class T>
-std::vector<Pass> pointwise_passes(const char* forward, const char* backward_data, const char* backward_weight) {
+std::vector<Pass> pointwise_passes() {
   using S = PointwiseConvShape;
   using Row = PointwiseConvOf<T>;
-  static constexpr Element element = std::is_same_v<T, Bf16> ? Element::bf16 : Element::real;
-  static constexpr auto x = [](const S& s, const char* name, Use use) -> Array {
-    return {name, s.rows * s.in_channels, use, -1, 1, element};
-  };
-  static constexpr auto y = [](const S& s, const char* name, Use use) -> Array {
-    return {name, s.rows * s.out_channels, use, -1, 1, element};
-  };
+  static constexpr auto x = [](const S& s) { return s.rows * s.in_channels; };
+  static constexpr auto y = [](const S& s) { return s.rows * s.out_channels; };
   static constexpr auto w = [](const S& s) { return int64_t{s.in_channels} * s.out_channels; };
   const auto flops = [](const S& s) { return 2.0 * static_cast<double>(s.rows) * static_cast<double>(w(s)); };
   return {product<reference::pointwise_conv_forward, S>(
-              forward, &Row::forward,
+              named<T>("forward", "forward_bf16"), &Row::forward,
               [](const S& s) -> Arrays {
-                return {x(s, "x", Use::in), {"w", w(s)}, y(s, "y", Use::out)};
+                return {activations<T>("x", x(s)), {"w", w(s)}, activations<T>("y", y(s), Use::out)};
               },
               flops, [](const S& s) { return static_cast<double>(s.in_channels); }),
           product<reference::pointwise_conv_backward_data, S>(
-              backward_data, &Row::backward_data,
+              named<T>("backward_data", "backward_data_bf16"), &Row::backward_data,
               [](const S& s) -> Arrays {
-                return {y(s, "dy", Use::in), {"w", w(s)}, x(s, "dx", Use::out)};
+                return {activations<T>("dy", y(s)), {"w", w(s)}, activations<T>("dx", x(s), Use::out)};
               },
               flops, [](const S& s) { return static_cast<double>(s.out_channels); }),
           product<reference::pointwise_conv_backward_weight, S>(
-              backward_weight, &Row::backward_weight,
+              named<T>("backward_weight", "backward_weight_bf16"), &Row::backward_weight,
               [](const S& s) -> Arrays {
-                return {x(s, "x", Use::in), y(s, "dy", Use::in), {"dw", w(s), Use::out}};
+                return {activations<T>("x", x(s)), activations<T>("dy", y(s)), {"dw", w(s), Use::out}};
               },
               flops, [](const S& s) { return static_cast<double>(s.rows); })};
 }
 
 Operation pointwise_conv() {
-  Operation operation = {"pointwise_conv",
-                         {"batch", "height", "width", "in_channels", "out_channels"},
-                         [](const Values& v) {
-                           return shape(PointwiseConvShape{v[0] * v[1] * v[2], narrow(v[3]), narrow(v[4])});
-                         },
-                         pointwise_passes<float>("forward", "backward_data", "backward_weight")};
-  for (Pass& pass : pointwise_passes<Bf16>("forward_bf16", "backward_data_bf16", "backward_weight_bf16"))
-    operation.passes.push_back(std::move(pass));
-  return operation;
+  return {"pointwise_conv",
+          {"batch", "height", "width", "in_channels", "out_channels"},
+          [](const Values& v) {
+            return shape(PointwiseConvShape{v[0] * v[1] * v[2], narrow(v[3]), narrow(v[4])});
+          },
+          joined(pointwise_passes<float>(), pointwise_passes<Bf16>())};
 }
 
-Operation conv2d() {
+// x and its gradient are float, whatever T is.
+template <class T>
+std::vector<Pass> conv2d_passes() {
   using S = Conv2dShape;
+  using Row = Conv2dOf<T>;
   static constexpr auto x = [](const S& s) { return int64_t{s.batch} * s.height * s.width * s.in_channels; };
   static constexpr auto y = [](const S& s) {
     return int64_t{s.batch} * s.out_height() * s.out_width() * s.out_channels;
   };
   static constexpr auto w = [](const S& s) { return 9 * int64_t{s.in_channels} * s.out_channels; };
   const auto flops = [](const S& s) { return 18.0 * static_cast<double>(y(s)) * s.in_channels; };
-  return {"conv2d",
-          {"batch", "height", "width", "in_channels", "out_channels", "stride"},
-          [](const Values& v) {
-            return shape(S{narrow(v[0]), narrow(v[1]), narrow(v[2]), narrow(v[3]), narrow(v[4]), narrow(v[5])});
-          },
-          {product<reference::conv2d_forward, S>(
-               "forward", &Conv2d::forward,
-               [](const S& s) -> Arrays {
-                 return {{"x", x(s)}, {"w", w(s)}, {"y", y(s), Use::out}};
-               },
-               flops, [](const S& s) { return 9.0 * s.in_channels; }),
-           product<reference::conv2d_backward_data, S>(
-               "backward_data", &Conv2d::backward_data,
-               [](const S& s) -> Arrays {
-                 return {{"dy", y(s)}, {"w", w(s)}, {"dx", x(s), Use::out}};
-               },
-               flops, [](const S& s) { return 9.0 * s.out_channels; }),
-           product<reference::conv2d_backward_weight, S>(
-               "backward_weight", &Conv2d::backward_weight,
-               [](const S& s) -> Arrays {
-                 return {{"x", x(s)}, {"dy", y(s)}, {"dw", w(s), Use::out}};
-               },
-               flops, [](const S& s) { return static_cast<double>(y(s)) / s.out_channels; })}};
+  return {product<reference::conv2d_forward, S>(
+              named<T>("forward", "forward_bf16"), &Row::forward,
+              [](const S& s) -> Arrays {
+                return {{"x", x(s)}, {"w", w(s)}, activations<T>("y", y(s), Use::out)};
+              },
+              flops, [](const S& s) { return 9.0 * s.in_channels; }),
+          product<reference::conv2d_backward_data, S>(
+              named<T>("backward_data", "backward_data_bf16"), &Row::backward_data,
+              [](const S& s) -> Arrays {
+                return {activations<T>("dy", y(s)), {"w", w(s)}, {"dx", x(s), Use::out}};
+              },
+              flops, [](const S& s) { return 9.0 * s.out_channels; }),
+          product<reference::conv2d_backward_weight, S>(
+              named<T>("backward_weight", "backward_weight_bf16"), &Row::backward_weight,
+              [](const S& s) -> Arrays {
+                return {{"x", x(s)}, activations<T>("dy", y(s)), {"dw", w(s), Use::out}};
+              },
+              flops, [](const S& s) { return static_cast<double>(y(s)) / s.out_channels; })};
+}
+
+Operation conv2d() {
+  return {
+      "conv2d",
+      {"batch", "height", "width", "in_channels", "out_channels", "stride"},
+      [](const Values& v) {
+        return shape(Conv2dShape{narrow(v[0]), narrow(v[1]), narrow(v[2]), narrow(v[3]), narrow(v[4]), narrow(v[5])});
+      },
+      joined(conv2d_passes<float>(), conv2d_passes<Bf16>())};
 }
 
 // x is drawn evenly from -1 … 1, so no channel is far from zero or nearly constant, which is what the kernel's own
@@ -155,6 +162,7 @@ void training(const S& s, Numbers& n) {
   reference::batchnorm_forward_training(s, n[0].data(), n[1].data(), n[2].data(), double{eps}, double{momentum},
                                         n[3].data(), n[4].data(), n[5].data(), n[6].data(), n[7].data());
 }
+template <class T>
 Numbers training_allowed(const S& s, const Numbers& before, const Numbers& after, Precision) {
   Numbers allowed = after;
   const double sum = sum_error(s);
@@ -168,8 +176,9 @@ Numbers training_allowed(const S& s, const Numbers& before, const Numbers& after
     allowed[4][c] = 4 * relative * unbiased + 3 * unit * (std::fabs(before[4][c]) + unbiased);
     for (size_t i = c; i < allowed[7].size(); i += s.channels) {
       const double scaled = std::fabs(after[7][i] - before[2][c]);  // γ·x̂
-      allowed[7][i] =
-          std::fabs(before[1][c]) * invstd * sum + scaled * relative + 4 * unit * (scaled + std::fabs(before[2][c]));
+      allowed[7][i] = rounded_to<T>(
+          std::fabs(before[1][c]) * invstd * sum + scaled * relative + 4 * unit * (scaled + std::fabs(before[2][c])),
+          after[7][i]);
     }
   }
   return allowed;
@@ -181,11 +190,12 @@ void inference(const S& s, Numbers& n) {
                                          double{eps}, n[5].data());
 }
 // A handful of roundings, each of a factor of γ·(x-μ)/σ or of the sum.
+template <class T>
 Numbers inference_allowed(const S& s, const Numbers& before, const Numbers& after, Precision) {
   Numbers allowed = after;
   for (size_t i = 0; i < allowed[5].size(); ++i) {
     const double bias = before[2][i % s.channels];
-    allowed[5][i] = 8 * unit * (std::fabs(after[5][i] - bias) + std::fabs(bias));
+    allowed[5][i] = rounded_to<T>(8 * unit * (std::fabs(after[5][i] - bias) + std::fabs(bias)), after[5][i]);
   }
   return allowed;
 }
@@ -196,6 +206,7 @@ void backward(const S& s, Numbers& n) {
                                 n[6].data(), n[7].data());
 }
 // dγ and dβ are sums of M terms. dx is a sum of three terms: a few roundings of each, and what the two sums are off by.
+template <class T>
 Numbers backward_allowed(const S& s, const Numbers& before, const Numbers& after, Precision) {
   Numbers allowed = after;
   const auto channels = static_cast<size_t>(s.channels);
@@ -218,104 +229,119 @@ Numbers backward_allowed(const S& s, const Numbers& before, const Numbers& after
     const double n = normalised(i);
     const double terms = std::fabs(before[1][i]) + (std::fabs(after[7][c]) + n * std::fabs(after[6][c])) / rows;
     const double off = sum * (bias_size[c] + n * weight_size[c]) / rows;
-    allowed[5][i] = std::fabs(before[2][c] * before[4][c]) * (8 * unit * terms + off);
+    allowed[5][i] = rounded_to<T>(std::fabs(before[2][c] * before[4][c]) * (8 * unit * terms + off), after[5][i]);
   }
   return allowed;
 }
 }  // namespace norm
 
-Operation batchnorm() {
+template <class T>
+std::vector<Pass> batchnorm_passes() {
   using S = BatchNormShape;
+  using Row = BatchNormOf<T>;
   using norm::elements;
+  return {pass<S>(&Row::forward_training,
+                  {named<T>("forward_training", "forward_training_bf16"),
+                   [](const S& s) -> Arrays {
+                     return {activations<T>("x", elements(s)),
+                             {"weight", s.channels, Use::in, 0.5, 1.5},
+                             {"bias", s.channels},
+                             {"running_mean", s.channels, Use::updated},
+                             {"running_var", s.channels, Use::updated, 0.5, 1.5},
+                             {"saved_mean", s.channels, Use::out},
+                             {"saved_invstd", s.channels, Use::out},
+                             activations<T>("y", elements(s), Use::out)};
+                   },
+                   [](const S& s) { return 6.0 * static_cast<double>(elements(s)); }, norm::training,
+                   norm::training_allowed<T>},
+                  [](const Row& row, Context& context, const S& s, const std::vector<void*>& d) {
+                    row.forward_training(context, s, activations<T>(d, 0), floats(d, 1), floats(d, 2), norm::eps,
+                                         norm::momentum, floats(d, 3), floats(d, 4), floats(d, 5), floats(d, 6),
+                                         activations<T>(d, 7));
+                  }),
+          pass<S>(&Row::forward_inference,
+                  {named<T>("forward_inference", "forward_inference_bf16"),
+                   [](const S& s) -> Arrays {
+                     return {activations<T>("x", elements(s)),
+                             {"weight", s.channels, Use::in, 0.5, 1.5},
+                             {"bias", s.channels},
+                             {"running_mean", s.channels},
+                             {"running_var", s.channels, Use::in, 0.5, 1.5},
+                             activations<T>("y", elements(s), Use::out)};
+                   },
+                   [](const S& s) { return 2.0 * static_cast<double>(elements(s)); }, norm::inference,
+                   norm::inference_allowed<T>},
+                  [](const Row& row, Context& context, const S& s, const std::vector<void*>& d) {
+                    row.forward_inference(context, s, activations<T>(d, 0), floats(d, 1), floats(d, 2), floats(d, 3),
+                                          floats(d, 4), norm::eps, activations<T>(d, 5));
+                  }),
+          pass<S>(&Row::backward,
+                  {named<T>("backward", "backward_bf16"),
+                   [](const S& s) -> Arrays {
+                     return {activations<T>("x", elements(s)),
+                             activations<T>("dy", elements(s)),
+                             {"weight", s.channels, Use::in, 0.5, 1.5},
+                             {"saved_mean", s.channels, Use::in, -0.1, 0.1},
+                             {"saved_invstd", s.channels, Use::in, 1.5, 2},
+                             activations<T>("dx", elements(s), Use::out),
+                             {"dweight", s.channels, Use::out},
+                             {"dbias", s.channels, Use::out}};
+                   },
+                   [](const S& s) { return 10.0 * static_cast<double>(elements(s)); }, norm::backward,
+                   norm::backward_allowed<T>},
+                  [](const Row& row, Context& context, const S& s, const std::vector<void*>& d) {
+                    row.backward(context, s, activations<T>(d, 0), activations<T>(d, 1), floats(d, 2), floats(d, 3),
+                                 floats(d, 4), activations<T>(d, 5), floats(d, 6), floats(d, 7));
+                  })};
+}
+
+Operation batchnorm() {
   return {"batchnorm",
           {"batch", "height", "width", "channels"},
           [](const Values& v) {
-            return shape(S{v[0] * v[1] * v[2], narrow(v[3])});
+            return shape(BatchNormShape{v[0] * v[1] * v[2], narrow(v[3])});
           },
-          {pass<S>(&BatchNorm::forward_training,
-                   {"forward_training",
-                    [](const S& s) -> Arrays {
-                      return {{"x", elements(s)},
-                              {"weight", s.channels, Use::in, 0.5, 1.5},
-                              {"bias", s.channels},
-                              {"running_mean", s.channels, Use::updated},
-                              {"running_var", s.channels, Use::updated, 0.5, 1.5},
-                              {"saved_mean", s.channels, Use::out},
-                              {"saved_invstd", s.channels, Use::out},
-                              {"y", elements(s), Use::out}};
-                    },
-                    [](const S& s) { return 6.0 * static_cast<double>(elements(s)); }, norm::training,
-                    norm::training_allowed},
-                   [](const BatchNorm& row, Context& context, const S& s, const std::vector<void*>& d) {
-                     row.forward_training(context, s, floats(d, 0), floats(d, 1), floats(d, 2), norm::eps,
-                                          norm::momentum, floats(d, 3), floats(d, 4), floats(d, 5), floats(d, 6),
-                                          floats(d, 7));
-                   }),
-           pass<S>(&BatchNorm::forward_inference,
-                   {"forward_inference",
-                    [](const S& s) -> Arrays {
-                      return {{"x", elements(s)},
-                              {"weight", s.channels, Use::in, 0.5, 1.5},
-                              {"bias", s.channels},
-                              {"running_mean", s.channels},
-                              {"running_var", s.channels, Use::in, 0.5, 1.5},
-                              {"y", elements(s), Use::out}};
-                    },
-                    [](const S& s) { return 2.0 * static_cast<double>(elements(s)); }, norm::inference,
-                    norm::inference_allowed},
-                   [](const BatchNorm& row, Context& context, const S& s, const std::vector<void*>& d) {
-                     row.forward_inference(context, s, floats(d, 0), floats(d, 1), floats(d, 2), floats(d, 3),
-                                           floats(d, 4), norm::eps, floats(d, 5));
-                   }),
-           pass<S>(&BatchNorm::backward,
-                   {"backward",
-                    [](const S& s) -> Arrays {
-                      return {{"x", elements(s)},
-                              {"dy", elements(s)},
-                              {"weight", s.channels, Use::in, 0.5, 1.5},
-                              {"saved_mean", s.channels, Use::in, -0.1, 0.1},
-                              {"saved_invstd", s.channels, Use::in, 1.5, 2},
-                              {"dx", elements(s), Use::out},
-                              {"dweight", s.channels, Use::out},
-                              {"dbias", s.channels, Use::out}};
-                    },
-                    [](const S& s) { return 10.0 * static_cast<double>(elements(s)); }, norm::backward,
-                    norm::backward_allowed},
-                   [](const BatchNorm& row, Context& context, const S& s, const std::vector<void*>& d) {
-                     row.backward(context, s, floats(d, 0), floats(d, 1), floats(d, 2), floats(d, 3), floats(d, 4),
-                                  floats(d, 5), floats(d, 6), floats(d, 7));
-                   })}};
+          joined(batchnorm_passes<float>(), batchnorm_passes<Bf16>())};
+}
+
+template <class T>
+std::vector<Pass> relu6_passes() {
+  using S = Relu6Shape;
+  using Row = Relu6Of<T>;
+  const auto flops = [](const S& s) { return 2.0 * static_cast<double>(s.count); };
+  return {
+      pass<S>(&Row::forward,
+              {named<T>("forward", "forward_bf16"),
+               [](const S& s) -> Arrays {
+                 return {activations<T>("x", s.count, Use::in, -3, 9), activations<T>("y", s.count, Use::out)};
+               },
+               flops, [](const S& s, Numbers& n) { reference::relu6_forward(s, n[0].data(), n[1].data()); }, exact<S>},
+              [](const Row& row, Context& context, const S& s, const std::vector<void*>& d) {
+                row.forward(context, s, activations<T>(d, 0), activations<T>(d, 1));
+              }),
+      pass<S>(
+          &Row::backward,
+          {named<T>("backward", "backward_bf16"),
+           [](const S& s) -> Arrays {
+             return {activations<T>("x", s.count, Use::in, -3, 9), activations<T>("dy", s.count),
+                     activations<T>("dx", s.count, Use::out)};
+           },
+           flops, [](const S& s, Numbers& n) { reference::relu6_backward(s, n[0].data(), n[1].data(), n[2].data()); },
+           exact<S>},
+          three_arrays(&Row::backward))};
 }
 
 Operation relu6() {
-  using S = Relu6Shape;
-  const auto flops = [](const S& s) { return 2.0 * static_cast<double>(s.count); };
-  return {
-      "relu6",
-      {"batch", "height", "width", "channels"},
-      [](const Values& v) { return shape(S{v[0] * v[1] * v[2] * v[3]}); },
-      {pass<S>(&Relu6::forward,
-               {"forward",
-                [](const S& s) -> Arrays {
-                  return {{"x", s.count, Use::in, -3, 9}, {"y", s.count, Use::out}};
-                },
-                flops, [](const S& s, Numbers& n) { reference::relu6_forward(s, n[0].data(), n[1].data()); }, exact<S>},
-               [](const Relu6& row, Context& context, const S& s, const std::vector<void*>& d) {
-                 row.forward(context, s, floats(d, 0), floats(d, 1));
-               }),
-       pass<S>(
-           &Relu6::backward,
-           {"backward",
-            [](const S& s) -> Arrays {
-              return {{"x", s.count, Use::in, -3, 9}, {"dy", s.count}, {"dx", s.count, Use::out}};
-            },
-            flops, [](const S& s, Numbers& n) { reference::relu6_backward(s, n[0].data(), n[1].data(), n[2].data()); },
-            exact<S>},
-           three_arrays(&Relu6::backward))}};
+  return {"relu6",
+          {"batch", "height", "width", "channels"},
+          [](const Values& v) { return shape(Relu6Shape{v[0] * v[1] * v[2] * v[3]}); },
+          joined(relu6_passes<float>(), relu6_passes<Bf16>())};
 }
 
-Operation global_avg_pool() {
+template <class T>
+std::vector<Pass> pool_passes() {
   using S = GlobalAvgPoolShape;
+  using Row = GlobalAvgPoolOf<T>;
   static constexpr auto x = [](const S& s) { return int64_t{s.batch} * s.positions * s.channels; };
   static constexpr auto y = [](const S& s) { return int64_t{s.batch} * s.channels; };
   const auto flops = [](const S& s) { return static_cast<double>(x(s)); };
@@ -324,29 +350,31 @@ Operation global_avg_pool() {
   const auto backward = [](const S& s, Numbers& n) {
     reference::global_avg_pool_backward(s, n[0].data(), n[1].data());
   };
+  const auto forward_arrays = [](const S& s) -> Arrays { return {activations<T>("x", x(s)), {"y", y(s), Use::out}}; };
+  const auto backward_arrays = [](const S& s) -> Arrays {
+    return {{"dy", y(s)}, activations<T>("dx", x(s), Use::out)};
+  };
+  return {pass<S>(&Row::forward,
+                  {named<T>("forward", "forward_bf16"), forward_arrays, flops, forward,
+                   sums<S>(forward, terms, forward_arrays)},
+                  [](const Row& row, Context& context, const S& s, const std::vector<void*>& d) {
+                    row.forward(context, s, activations<T>(d, 0), floats(d, 1));
+                  }),
+          pass<S>(&Row::backward,
+                  {named<T>("backward", "backward_bf16"), backward_arrays, flops, backward,
+                   sums<S>(backward, terms, backward_arrays)},
+                  [](const Row& row, Context& context, const S& s, const std::vector<void*>& d) {
+                    row.backward(context, s, floats(d, 0), activations<T>(d, 1));
+                  })};
+}
+
+Operation global_avg_pool() {
   return {"global_avg_pool",
           {"batch", "height", "width", "channels"},
           [](const Values& v) {
-            return shape(S{narrow(v[0]), narrow(v[1] * v[2]), narrow(v[3])});
+            return shape(GlobalAvgPoolShape{narrow(v[0]), narrow(v[1] * v[2]), narrow(v[3])});
           },
-          {pass<S>(&GlobalAvgPool::forward,
-                   {"forward",
-                    [](const S& s) -> Arrays {
-                      return {{"x", x(s)}, {"y", y(s), Use::out}};
-                    },
-                    flops, forward, sums<S>(forward, terms)},
-                   [](const GlobalAvgPool& row, Context& context, const S& s, const std::vector<void*>& d) {
-                     row.forward(context, s, floats(d, 0), floats(d, 1));
-                   }),
-           pass<S>(&GlobalAvgPool::backward,
-                   {"backward",
-                    [](const S& s) -> Arrays {
-                      return {{"dy", y(s)}, {"dx", x(s), Use::out}};
-                    },
-                    flops, backward, sums<S>(backward, terms)},
-                   [](const GlobalAvgPool& row, Context& context, const S& s, const std::vector<void*>& d) {
-                     row.backward(context, s, floats(d, 0), floats(d, 1));
-                   })}};
+          joined(pool_passes<float>(), pool_passes<Bf16>())};
 }
 
 Operation linear() {
@@ -523,7 +551,7 @@ Operation add() {
 
 const std::vector<Operation>& operations() {
   const auto with = [](Operation operation, const std::vector<Pass>& passes) {
-    operation.passes.insert(operation.passes.end(), passes.begin(), passes.end());
+    operation.passes = joined(std::move(operation.passes), passes);
     return operation;
   };
   static const std::vector<Operation> all = {with(conv2d(), conv2d_fused_passes()),
@@ -555,7 +583,8 @@ const Pass* find_pass(const engine::PassCall& call) {
 double bytes_of(const Arrays& arrays) {
   double bytes = 0;
   for (const Array& array : arrays)
-    bytes += 4.0 * static_cast<double>(array.count) * (array.use == Use::updated ? 2 : 1);
+    bytes += static_cast<double>(size_of(array.element)) * static_cast<double>(array.count) *
+             (array.use == Use::updated ? 2 : 1);
   return bytes;
 }
 

@@ -5,13 +5,41 @@
 #include <cmath>
 #include <stdexcept>
 #include <string_view>
+#include <type_traits>
 
+#include "kernels/common/bf16.h"
 #include "kernels/common/tolerance.h"
 #include "tools/bench_operations.h"
 
 namespace tools::bench {
 
 inline constexpr double unit = 0x1p-24;  // of fp32's rounding: half the distance of two floats, relative
+
+// A pass of activations of T, float or Bf16, which has a table of its own.
+template <class T>
+constexpr Element element_of = std::is_same_v<T, kernels::Bf16> ? Element::bf16 : Element::real;
+template <class T>
+constexpr const char* named(const char* of_float, const char* of_bf16) {
+  return std::is_same_v<T, kernels::Bf16> ? of_bf16 : of_float;
+}
+template <class T>
+Array activations(const char* name, int64_t count, Use use = Use::in, double low = -1, double high = 1) {
+  return {name, count, use, low, high, element_of<T>};
+}
+template <class T>
+T* activations(const std::vector<void*>& data, size_t i) {
+  return static_cast<T*>(data[i]);
+}
+// What is stored as T is rounded once more: by half a last place, of 8 bits, of itself and of what it was off by.
+template <class T>
+double rounded_to(double allowed, double value) {
+  return allowed + (std::is_same_v<T, kernels::Bf16> ? 0x1p-8 * (std::fabs(value) + allowed) : 0);
+}
+
+inline std::vector<Pass> joined(std::vector<Pass> passes, const std::vector<Pass>& more) {
+  passes.insert(passes.end(), more.begin(), more.end());
+  return passes;
+}
 
 // An entry's parts, with the shape's type.
 template <class Shape>
@@ -79,8 +107,7 @@ auto sums(void (*reference)(const Shape&, Numbers&), double (*terms)(const Shape
     for (size_t i = 0; i < all.size(); ++i)
       for (size_t k = 0; k < magnitude[i].size(); ++k) {
         magnitude[i][k] *= share;
-        // A result that is stored as bfloat16 is rounded once more, to 8 bits.
-        if (all[i].element == Element::bf16) magnitude[i][k] += 0x1p-8 * (std::fabs(after[i][k]) + magnitude[i][k]);
+        if (all[i].element == Element::bf16) magnitude[i][k] = rounded_to<kernels::Bf16>(magnitude[i][k], after[i][k]);
       }
     return magnitude;
   };

@@ -67,6 +67,12 @@ models::MobileNetV1Config read_config(const Safetensors& file, const ModelOption
 
 }  // namespace
 
+void check_precision(models::Convolutions convolutions, const engine::Device& device) {
+  // Their convolutions but the first would need bfloat16 inputs, which conv2d has not.
+  if (convolutions == models::Convolutions::standard && device.policy.precision == kernels::Precision::bf16)
+    throw UsageError("--precision bf16 and the model standard: its convolutions are for fp32 and tf32");
+}
+
 void save_model(const std::filesystem::path& path, const models::MobileNetV1& model, const ModelData& data) {
   std::map<std::string, std::string> metadata = models::to_metadata(model.config);
   metadata["format"] = "pt";
@@ -86,6 +92,7 @@ void add_options(CLI::App& app, ModelOptions& o) {
 LoadedModel load_model(const std::filesystem::path& path, const ModelOptions& options, engine::DeviceType device) {
   const Safetensors file = engine::io::read_safetensors(path);
   const models::MobileNetV1Config config = read_config(file, options);
+  check_precision(config.convolutions, engine::device(device));
   LoadedModel loaded;
   loaded.data = read_data(file, config.classes);
   engine::nn::Init init{.device = device};

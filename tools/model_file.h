@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "data/normalize.h"
+#include "engine/device/device.h"
 #include "models/mobilenet_v1.h"
 
 namespace tools {
@@ -24,6 +25,9 @@ struct LoadedModel {
   ModelData data;
 };
 
+// Throws UsageError where the network cannot run in the precision of the device's policy.
+void check_precision(models::Convolutions, const engine::Device&);
+
 // The metadata: the network's (models::to_metadata), class_names, mean and std as JSON, and "format": "pt", which other
 // readers of safetensors ask for. The same model gives the same bytes.
 void save_model(const std::filesystem::path&, const models::MobileNetV1&, const ModelData&);
@@ -36,6 +40,7 @@ struct ModelOptions {
   std::optional<int> resolution;
 };
 void add_options(CLI::App&, ModelOptions&);
+// Throws UsageError too, as check_precision does.
 LoadedModel load_model(const std::filesystem::path&, const ModelOptions&, engine::DeviceType);
 
 }  // namespace tools

@@ -33,7 +33,7 @@ inline constexpr const char* kernels_help =
     "operations, separated by commas; `mobilenet info` lists them";
 inline constexpr const char* precision_help =
     "fp32; tf32: products on tensor cores, which round their factors to 11 bits; bf16: activations and their gradients "
-    "in training are bfloat16, sums, weights and the optimiser fp32 (with --block fused)";
+    "are bfloat16, sums, weights and the optimiser fp32";
 inline constexpr const char* threads_help = "threads on the CPU that run native kernels; 0: one a core";
 void add_options(CLI::App&, DeviceOptions&);
 

@@ -7,11 +7,14 @@
 #include <vector>
 
 #include "engine/error.h"
+#include "kernels/batchnorm/batchnorm.h"
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/depthwise_conv/depthwise_conv.h"
 #include "kernels/global_avg_pool/global_avg_pool.h"
 #include "kernels/pointwise_conv/pointwise_conv.h"
+#include "kernels/relu6/relu6.h"
 #include "tools/command.h"
+#include "tools/model_file.h"
 #include "tools/open_data.h"
 
 namespace tools {
@@ -177,12 +180,34 @@ std::string named_without_fused_pass_for(const engine::Device& device) {
   return "";
 }
 
+// Throws UsageError where --kernels names a row that is not for bfloat16 activations.
+template <class... Rows>
+void check_named_for_bf16(const engine::Device& device) {
+  const auto check = [&](const char* operation, const auto& rows) {
+    const auto named = device.policy.named.find(operation);
+    if (named == device.policy.named.end()) return;
+    std::string names;
+    for (const auto& row : rows) {
+      if (named->second == row.name) return;
+      names += fmt::format("{}{}", names.empty() ? "" : ", ", row.name);
+    }
+    throw UsageError(fmt::format("--precision bf16 and --kernels {}={}: for bfloat16 activations there is {}",
+                                 operation, named->second, names));
+  };
+  (check(Rows::operation, kernels::implementations<Rows>(device.type())), ...);
+}
+
 }  // namespace
 
 std::string resolve_block(std::string& block, models::Convolutions convolutions, const CLI::App& app,
                           const engine::Device& device) {
   const bool bf16 = device.policy.precision == kernels::Precision::bf16;
   std::string why;
+  check_precision(convolutions, device);
+  using kernels::Bf16;
+  if (bf16)
+    check_named_for_bf16<kernels::Conv2dOf<Bf16>, kernels::DepthwiseConvOf<Bf16>, kernels::PointwiseConvOf<Bf16>,
+                         kernels::BatchNormOf<Bf16>, kernels::Relu6Of<Bf16>, kernels::GlobalAvgPoolOf<Bf16>>(device);
   if (convolutions == models::Convolutions::standard) {
     why = "--model standard";
   } else {
@@ -190,9 +215,7 @@ std::string resolve_block(std::string& block, models::Convolutions convolutions,
         bf16 ? named_without_fused_pass_for<kernels::Bf16>(device) : named_without_fused_pass_for<float>(device);
     if (!row.empty()) why = "--kernels " + row;
   }
-  if (bf16 && block == "plain") throw UsageError("--precision bf16 and --block plain: bfloat16 is for the fused block");
   if (block == "plain" || why.empty()) return "";
-  if (bf16) throw UsageError(fmt::format("--precision bf16 and {}, which has no fused passes in bfloat16", why));
   if (app.get_option("--block")->count() > 0)
     throw UsageError(fmt::format("--block fused and {}, which has no fused passes: one of them", why));
   block = "plain";

@@ -69,7 +69,8 @@ inline constexpr const char* block_help =
     "fused: batch norm and ReLU6 run within the convolutions around them; plain: each by itself, as a textbook shows "
     "it. The same within rounding";
 // Where the kernels that --kernels names, or the network, have no fused passes, `block` becomes plain; returns why, or
-// "". Throws UsageError where the command line (`app`) asks for fused.
+// "". Throws UsageError where the command line (`app`) asks for fused, or --precision bf16 meets what has no such
+// kernels.
 std::string resolve_block(std::string& block, models::Convolutions, const CLI::App& app, const engine::Device&);
 
 nlohmann::json to_json(const TrainOptions&);  // {"epochs": 20, "weight_decay": 0.0, …}

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "engine/autograd/activation_type.h"
 #include "engine/autograd/expect.h"
 #include "engine/device/run.h"
 #include "kernels/add/add.h"
@@ -17,7 +18,11 @@
 namespace engine {
 namespace {
 
+// In the functions, T is the type of the activations and of their gradients: float or Bf16.
+
+template <class T>
 struct DepthwiseConv : Function {
+  using Row = kernels::DepthwiseConvOf<T>;
   kernels::DepthwiseConvShape s;
   Tensor x, w;
 
@@ -27,24 +32,24 @@ struct DepthwiseConv : Function {
   Tensor forward(const std::vector<Tensor>& in) override {
     x = in[0], w = in[1];
     expect_stride(name(), s.stride);
-    expect(name(), "x", x, {any, any, any, any});
+    expect(name(), "x", x, {any, any, any, any}, dtype_of<T>());
     expect(name(), "weight", w, {3, 3, x.size(3)}, x);
     s.batch = x.size(0), s.height = x.size(1), s.width = x.size(2), s.channels = x.size(3);
-    const Tensor y = Tensor::empty({s.batch, s.out_height(), s.out_width(), s.channels}, x.device());
-    run(device(x.device()), &kernels::DepthwiseConv::forward, s, x.data<float>(), w.data<float>(), y.data<float>());
+    const Tensor y = Tensor::empty({s.batch, s.out_height(), s.out_width(), s.channels}, x.device(), x.dtype());
+    run(device(x.device()), &Row::forward, s, x.data<T>(), w.data<float>(), y.data<T>());
     return y;
   }
 
   void backward(const Tensor& dy, Gradients& dx) override {
     Device& d = device(dy.device());
-    if (dx.wanted(0))
-      run(d, &kernels::DepthwiseConv::backward_data, s, dy.data<float>(), w.data<float>(), dx[0].data<float>());
-    if (dx.wanted(1))
-      run(d, &kernels::DepthwiseConv::backward_weight, s, x.data<float>(), dy.data<float>(), dx[1].data<float>());
+    if (dx.wanted(0)) run(d, &Row::backward_data, s, dy.data<T>(), w.data<float>(), dx[0].data<T>());
+    if (dx.wanted(1)) run(d, &Row::backward_weight, s, x.data<T>(), dy.data<T>(), dx[1].data<float>());
   }
 };
 
+template <class T>
 struct PointwiseConv : Function {
+  using Row = kernels::PointwiseConvOf<T>;
   kernels::PointwiseConvShape s;
   Tensor x, w;
 
@@ -52,26 +57,27 @@ struct PointwiseConv : Function {
 
   Tensor forward(const std::vector<Tensor>& in) override {
     x = in[0], w = in[1];
-    const int64_t channels = channels_of(name(), x);
+    const int64_t channels = channels_of(name(), x, dtype_of<T>());
     expect(name(), "weight", w, {any, channels}, x);
     s = {x.count() / channels, static_cast<int>(channels), static_cast<int>(w.size(0))};
     Shape out = x.shape();
     out.back() = s.out_channels;
-    const Tensor y = Tensor::empty(out, x.device());
-    run(device(x.device()), &kernels::PointwiseConv::forward, s, x.data<float>(), w.data<float>(), y.data<float>());
+    const Tensor y = Tensor::empty(out, x.device(), x.dtype());
+    run(device(x.device()), &Row::forward, s, x.data<T>(), w.data<float>(), y.data<T>());
     return y;
   }
 
   void backward(const Tensor& dy, Gradients& dx) override {
     Device& d = device(dy.device());
-    if (dx.wanted(0))
-      run(d, &kernels::PointwiseConv::backward_data, s, dy.data<float>(), w.data<float>(), dx[0].data<float>());
-    if (dx.wanted(1))
-      run(d, &kernels::PointwiseConv::backward_weight, s, x.data<float>(), dy.data<float>(), dx[1].data<float>());
+    if (dx.wanted(0)) run(d, &Row::backward_data, s, dy.data<T>(), w.data<float>(), dx[0].data<T>());
+    if (dx.wanted(1)) run(d, &Row::backward_weight, s, x.data<T>(), dy.data<T>(), dx[1].data<float>());
   }
 };
 
+// x and its gradient are float: images.
+template <class T>
 struct Conv2d : Function {
+  using Row = kernels::Conv2dOf<T>;
   kernels::Conv2dShape s;
   Tensor x, w;
 
@@ -85,21 +91,21 @@ struct Conv2d : Function {
     expect(name(), "weight", w, {any, 3, 3, x.size(3)}, x);
     s.batch = x.size(0), s.height = x.size(1), s.width = x.size(2), s.in_channels = x.size(3);
     s.out_channels = w.size(0);
-    const Tensor y = Tensor::empty({s.batch, s.out_height(), s.out_width(), s.out_channels}, x.device());
-    run(device(x.device()), &kernels::Conv2d::forward, s, x.data<float>(), w.data<float>(), y.data<float>());
+    const Tensor y = Tensor::empty({s.batch, s.out_height(), s.out_width(), s.out_channels}, x.device(), dtype_of<T>());
+    run(device(x.device()), &Row::forward, s, x.data<float>(), w.data<float>(), y.data<T>());
     return y;
   }
 
   void backward(const Tensor& dy, Gradients& dx) override {
     Device& d = device(dy.device());
-    if (dx.wanted(0))
-      run(d, &kernels::Conv2d::backward_data, s, dy.data<float>(), w.data<float>(), dx[0].data<float>());
-    if (dx.wanted(1))
-      run(d, &kernels::Conv2d::backward_weight, s, x.data<float>(), dy.data<float>(), dx[1].data<float>());
+    if (dx.wanted(0)) run(d, &Row::backward_data, s, dy.data<T>(), w.data<float>(), dx[0].data<float>());
+    if (dx.wanted(1)) run(d, &Row::backward_weight, s, x.data<float>(), dy.data<T>(), dx[1].data<float>());
   }
 };
 
+template <class T>
 struct BatchNorm : Function {
+  using Row = kernels::BatchNormOf<T>;
   BatchNormOptions options;
   kernels::BatchNormShape s;
   Tensor x, weight, saved_mean, saved_invstd;
@@ -110,72 +116,77 @@ struct BatchNorm : Function {
   Tensor forward(const std::vector<Tensor>& in) override {
     x = in[0], weight = in[1];
     const Tensor &bias = in[2], &running_mean = in[3], &running_var = in[4];
-    const int64_t channels = channels_of(name(), x);
+    const int64_t channels = channels_of(name(), x, dtype_of<T>());
     expect(name(), "weight", weight, {channels}, x);
     expect(name(), "bias", bias, {channels}, x);
     expect(name(), "running_mean", running_mean, {channels}, x);
     expect(name(), "running_var", running_var, {channels}, x);
     s = {x.count() / channels, static_cast<int>(channels)};
     Device& d = device(x.device());
-    const Tensor y = Tensor::empty(x.shape(), x.device());
+    const Tensor y = Tensor::empty(x.shape(), x.device(), x.dtype());
     if (!options.training) {
-      run(d, &kernels::BatchNorm::forward_inference, s, x.data<float>(), weight.data<float>(), bias.data<float>(),
-          running_mean.data<float>(), running_var.data<float>(), options.eps, y.data<float>());
+      run(d, &Row::forward_inference, s, x.data<T>(), weight.data<float>(), bias.data<float>(),
+          running_mean.data<float>(), running_var.data<float>(), options.eps, y.data<T>());
       return y;
     }
     if (s.rows < 2)
       throw Error(name(), fmt::format("training needs at least two values a channel, x is {}", to_string(x.shape())));
     saved_mean = Tensor::empty({channels}, x.device());
     saved_invstd = Tensor::empty({channels}, x.device());
-    run(d, &kernels::BatchNorm::forward_training, s, x.data<float>(), weight.data<float>(), bias.data<float>(),
-        options.eps, options.momentum, running_mean.data<float>(), running_var.data<float>(), saved_mean.data<float>(),
-        saved_invstd.data<float>(), y.data<float>());
+    run(d, &Row::forward_training, s, x.data<T>(), weight.data<float>(), bias.data<float>(), options.eps,
+        options.momentum, running_mean.data<float>(), running_var.data<float>(), saved_mean.data<float>(),
+        saved_invstd.data<float>(), y.data<T>());
     return y;
   }
 
   void backward(const Tensor& dy, Gradients& dx) override {
     if (!options.training)
       throw Error(name(), "inference mode has no backward; call train() on the module, or use NoGrad");
-    run(device(dy.device()), &kernels::BatchNorm::backward, s, x.data<float>(), dy.data<float>(), weight.data<float>(),
-        saved_mean.data<float>(), saved_invstd.data<float>(), dx[0].data<float>(), dx[1].data<float>(),
+    run(device(dy.device()), &Row::backward, s, x.data<T>(), dy.data<T>(), weight.data<float>(),
+        saved_mean.data<float>(), saved_invstd.data<float>(), dx[0].data<T>(), dx[1].data<float>(),
         dx[2].data<float>());
   }
 };
 
+template <class T>
 struct Relu6 : Function {
+  using Row = kernels::Relu6Of<T>;
   Tensor x;
 
   const char* name() const override { return "relu6"; }
 
   Tensor forward(const std::vector<Tensor>& in) override {
     x = in[0];
-    const Tensor y = Tensor::empty(x.shape(), x.device());
-    run(device(x.device()), &kernels::Relu6::forward, kernels::Relu6Shape{x.count()}, x.data<float>(), y.data<float>());
+    const Tensor y = Tensor::empty(x.shape(), x.device(), x.dtype());
+    run(device(x.device()), &Row::forward, kernels::Relu6Shape{x.count()}, x.data<T>(), y.data<T>());
     return y;
   }
 
   void backward(const Tensor& dy, Gradients& dx) override {
-    run(device(dy.device()), &kernels::Relu6::backward, kernels::Relu6Shape{x.count()}, x.data<float>(),
-        dy.data<float>(), dx[0].data<float>());
+    run(device(dy.device()), &Row::backward, kernels::Relu6Shape{x.count()}, x.data<T>(), dy.data<T>(),
+        dx[0].data<T>());
   }
 };
 
+// y is float, whatever x is.
+template <class T>
 struct GlobalAvgPool : Function {
+  using Row = kernels::GlobalAvgPoolOf<T>;
   kernels::GlobalAvgPoolShape s;
 
   const char* name() const override { return "global_avg_pool"; }
 
   Tensor forward(const std::vector<Tensor>& in) override {
     const Tensor& x = in[0];
-    expect(name(), "x", x, {any, any, any, any});
+    expect(name(), "x", x, {any, any, any, any}, dtype_of<T>());
     s.batch = x.size(0), s.positions = x.size(1) * x.size(2), s.channels = x.size(3);
     const Tensor y = Tensor::empty({s.batch, s.channels}, x.device());
-    run(device(x.device()), &kernels::GlobalAvgPool::forward, s, x.data<float>(), y.data<float>());
+    run(device(x.device()), &Row::forward, s, x.data<T>(), y.data<float>());
     return y;
   }
 
   void backward(const Tensor& dy, Gradients& dx) override {
-    run(device(dy.device()), &kernels::GlobalAvgPool::backward, s, dy.data<float>(), dx[0].data<float>());
+    run(device(dy.device()), &Row::backward, s, dy.data<float>(), dx[0].data<T>());
   }
 };
 
@@ -285,25 +296,39 @@ struct CrossEntropy : Function {
 }  // namespace
 
 Tensor depthwise_conv(const Tensor& x, const Tensor& weight, int stride) {
-  return Function::apply(std::make_shared<DepthwiseConv>(stride), {x, weight});
+  return for_type(x.dtype(), [&](auto t) {
+    return Function::apply(std::make_shared<DepthwiseConv<decltype(t)>>(stride), {x, weight});
+  });
 }
 
 Tensor pointwise_conv(const Tensor& x, const Tensor& weight) {
-  return Function::apply(std::make_shared<PointwiseConv>(), {x, weight});
+  return for_type(x.dtype(), [&](auto t) {
+    return Function::apply(std::make_shared<PointwiseConv<decltype(t)>>(), {x, weight});
+  });
 }
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, int stride) {
-  return Function::apply(std::make_shared<Conv2d>(stride), {x, weight});
+  return for_type(activation_type(device(x.device())), [&](auto t) {
+    return Function::apply(std::make_shared<Conv2d<decltype(t)>>(stride), {x, weight});
+  });
 }
 
 Tensor batchnorm(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
                  const Tensor& running_var, const BatchNormOptions& options) {
-  return Function::apply(std::make_shared<BatchNorm>(options), {x, weight, bias, running_mean, running_var});
+  return for_type(x.dtype(), [&](auto t) {
+    return Function::apply(std::make_shared<BatchNorm<decltype(t)>>(options),
+                           {x, weight, bias, running_mean, running_var});
+  });
 }
 
-Tensor relu6(const Tensor& x) { return Function::apply(std::make_shared<Relu6>(), {x}); }
+Tensor relu6(const Tensor& x) {
+  return for_type(x.dtype(), [&](auto t) { return Function::apply(std::make_shared<Relu6<decltype(t)>>(), {x}); });
+}
 
-Tensor global_avg_pool(const Tensor& x) { return Function::apply(std::make_shared<GlobalAvgPool>(), {x}); }
+Tensor global_avg_pool(const Tensor& x) {
+  return for_type(x.dtype(),
+                  [&](auto t) { return Function::apply(std::make_shared<GlobalAvgPool<decltype(t)>>(), {x}); });
+}
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   return Function::apply(std::make_shared<Linear>(), {x, weight, bias});

@@ -1,6 +1,8 @@
-// The differentiable functions. Activations are NHWC float32; each function takes tensors of one device and runs there,
-// by the row of its kernel table that the device's policy names. The maths stands in kernels/OP/OP.h. All throw Error,
-// with the shapes, where these do not fit together.
+// The differentiable functions. Activations are NHWC float32, or bfloat16 where the policy of the device has that
+// precision: conv2d then makes them of float images, the functions behind it take and give what they get, and
+// global_avg_pool makes float again. Gradients have the types of their tensors. Each function takes tensors of one
+// device and runs there, by the row of its kernel table that the device's policy names. The maths stands in
+// kernels/OP/OP.h. All throw Error, with the shapes, where these do not fit together.
 #pragma once
 
 #include "engine/autograd/autograd.h"

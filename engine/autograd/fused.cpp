@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "engine/autograd/activation_type.h"
 #include "engine/autograd/expect.h"
 #include "engine/device/run.h"
 #include "kernels/conv2d/conv2d.h"
@@ -222,26 +223,20 @@ struct FusedGlobalAvgPool : Function {
   }
 };
 
-// with(T()) for the type of a tensor's elements.
-template <class With>
-auto for_type(DType dtype, With with) {
-  return dtype == DType::bfloat16 ? with(kernels::Bf16()) : with(float());
-}
-
-template <class Row, class Shape>
+// X, Y: the types of x and of what comes of it.
+template <class Row, class X, class Y, class Shape>
 Tensor folded(const char* operation, const Shape& s, const Tensor& x, const FoldedWeights& w) {
-  const Tensor y = output(x, s, DType::float32);
+  const Tensor y = output(x, s, dtype_of<Y>());
   expect(operation, "bias", w.bias, {y.shape().back()}, x);
-  run(device(x.device()), &Row::forward_folded, s, x.data<float>(), w.weight.data<float>(), w.bias.data<float>(),
-      y.data<float>());
+  run(device(x.device()), &Row::forward_folded, s, x.data<X>(), w.weight.data<float>(), w.bias.data<float>(),
+      y.data<Y>());
   return y;
 }
 
 }  // namespace
 
 Normed fused_conv2d(const Tensor& x, const Tensor& weight, int stride, const NormParameters& norm) {
-  const bool bf16 = device(x.device()).policy.precision == kernels::Precision::bf16;
-  return for_type(bf16 ? DType::bfloat16 : DType::float32, [&](auto t) -> Normed {
+  return for_type(activation_type(device(x.device())), [&](auto t) -> Normed {
     const auto function = std::make_shared<FusedConv2d<decltype(t)>>(stride, norm);
     const Tensor z = Function::apply(function, {x, weight});
     return {z, function->norm};
@@ -276,30 +271,40 @@ Tensor fused_global_avg_pool(const Normed& x) {
 
 Tensor folded_conv2d(const Tensor& x, const FoldedWeights& w, int stride) {
   const char* const name = "folded_conv2d";
-  return folded<kernels::Conv2d>(name, conv2d_shape(name, x, w.weight, stride), x, w);
+  return for_type(activation_type(device(x.device())), [&](auto t) {
+    using T = decltype(t);
+    return folded<kernels::Conv2dOf<T>, float, T>(name, conv2d_shape(name, x, w.weight, stride), x, w);
+  });
 }
 
 Tensor folded_depthwise_conv(const Tensor& x, const FoldedWeights& w, int stride) {
   const char* const name = "folded_depthwise_conv";
-  return folded<kernels::DepthwiseConv>(name, depthwise_shape(name, x, w.weight, stride, DType::float32), x, w);
+  return for_type(x.dtype(), [&](auto t) {
+    using T = decltype(t);
+    const kernels::DepthwiseConvShape s = depthwise_shape(name, x, w.weight, stride, dtype_of<T>());
+    return folded<kernels::DepthwiseConvOf<T>, T, T>(name, s, x, w);
+  });
 }
 
 Tensor folded_pointwise_conv(const Tensor& x, const FoldedWeights& w) {
-  using Row = kernels::PointwiseConv;
   const char* const name = "folded_pointwise_conv";
-  const kernels::PointwiseConvShape s = pointwise_shape(name, x, w.weight, DType::float32);
-  Device& d = device(x.device());
-  const Row& row = kernels::choose(d.type(), d.policy, s, &Row::forward_folded);
-  if (row.forward_packed == nullptr) return folded<Row>(name, s, x, w);
-  if (w.packed_by != &row) {
-    w.packed = Tensor::empty({static_cast<int64_t>(row.packed_bytes(s) / sizeof(float))}, x.device());
-    run(d, &Row::pack, s, w.weight.data<float>(), w.packed.data<float>());
-    w.packed_by = &row;
-  }
-  const Tensor y = output(x, s, DType::float32);
-  expect(name, "bias", w.bias, {y.shape().back()}, x);
-  run(d, &Row::forward_packed, s, x.data<float>(), w.packed.data<float>(), w.bias.data<float>(), y.data<float>());
-  return y;
+  return for_type(x.dtype(), [&](auto t) {
+    using T = decltype(t);
+    using Row = kernels::PointwiseConvOf<T>;
+    const kernels::PointwiseConvShape s = pointwise_shape(name, x, w.weight, dtype_of<T>());
+    Device& d = device(x.device());
+    const Row& row = kernels::choose(d.type(), d.policy, s, &Row::forward_folded);
+    if (row.forward_packed == nullptr) return folded<Row, T, T>(name, s, x, w);
+    if (w.packed_by != &row) {
+      w.packed = Tensor::empty({static_cast<int64_t>(row.packed_bytes(s) / sizeof(float))}, x.device());
+      run(d, &Row::pack, s, w.weight.data<float>(), w.packed.data<float>());
+      w.packed_by = &row;
+    }
+    const Tensor y = output(x, s, dtype_of<T>());
+    expect(name, "bias", w.bias, {y.shape().back()}, x);
+    run(d, &Row::forward_packed, s, x.data<T>(), w.packed.data<float>(), w.bias.data<float>(), y.data<T>());
+    return y;
+  });
 }
 
 }  // namespace engine

@@ -40,7 +40,7 @@ Normed fused_pointwise_conv(const Normed& x, const Tensor& weight, const NormPar
 Tensor fused_global_avg_pool(const Normed& x);
 
 // For inference, the batch norm folded into weight and bias (Cout): min(max(convolution(x) + bias, 0), 6). Without
-// history.
+// history. Types as in functions.h.
 struct FoldedWeights {
   Tensor weight, bias;
   // What a kernel made of the weights when it first met them, and which: folded_pointwise_conv fills it in.

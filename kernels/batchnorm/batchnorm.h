@@ -10,6 +10,7 @@
 // Sums run in a fixed order (no atomics), and the variance is never taken as E[x²]-E[x]² in fp32, which cancels.
 #pragma once
 
+#include "kernels/common/bf16.h"
 #include "kernels/common/table.h"
 
 namespace kernels {
@@ -26,7 +27,10 @@ inline void check_training(const BatchNormShape& s) {
   if (s.rows < 2) throw Error(batchnorm_one_value);
 }
 
-struct BatchNorm {
+// T: the type of x, y and their gradients, float or Bf16 (common/bf16.h). Parameters, statistics and all sums are
+// float.
+template <class T>
+struct BatchNormOf {
   static constexpr const char* operation = "batchnorm";
   const char* name;
   const char* idea;
@@ -34,7 +38,7 @@ struct BatchNorm {
   bool (*supports)(const BatchNormShape&);
   size_t (*workspace)(const BatchNormShape&);  // bytes, enough for each of the passes
   void (*forward_training)(Context&, const BatchNormShape&,
-                           const float* x,       // (M, C)
+                           const T* x,           // (M, C)
                            const float* weight,  // (C) γ
                            const float* bias,    // (C) β
                            float eps, float momentum,
@@ -42,25 +46,26 @@ struct BatchNorm {
                            float* running_var,   // (C) updated
                            float* saved_mean,    // (C) μ, for backward
                            float* saved_invstd,  // (C) 1/√(σ²+ε), for backward
-                           float* y);            // (M, C)
+                           T* y);                // (M, C)
   void (*forward_inference)(Context&, const BatchNormShape&,
-                            const float* x,             // (M, C)
+                            const T* x,                 // (M, C)
                             const float* weight,        // (C)
                             const float* bias,          // (C)
                             const float* running_mean,  // (C)
                             const float* running_var,   // (C)
                             float eps,
-                            float* y);  // (M, C)
+                            T* y);  // (M, C)
   void (*backward)(Context&, const BatchNormShape&,
-                   const float* x,             // (M, C) the forward's input
-                   const float* dy,            // (M, C)
+                   const T* x,                 // (M, C) the forward's input
+                   const T* dy,                // (M, C)
                    const float* weight,        // (C)
                    const float* saved_mean,    // (C)
                    const float* saved_invstd,  // (C)
-                   float* dx,                  // (M, C)
+                   T* dx,                      // (M, C)
                    float* dweight,             // (C)
                    float* dbias);              // (C)
 };
+using BatchNorm = BatchNormOf<float>;
 
 namespace reference {
 void batchnorm_forward_training(const BatchNormShape&, const double* x, const double* weight, const double* bias,

@@ -6,15 +6,9 @@
 
 namespace kernels::KERNEL_TARGET {
 
-extern const BatchNorm batchnorm_split = {
-    .name = "split",
-    .idea = "rows split over blocks, partial sums joined in a second pass",
-    .provider = Provider::native,
-    .supports = [](const BatchNormShape&) { return true; },
-    .workspace = batchnorm_workspace,
-    .forward_training = batchnorm_forward_training<1>,
-    .forward_inference = batchnorm_forward_inference<1>,
-    .backward = batchnorm_backward<1>,
-};
+static constexpr const char* split_idea = "rows split over blocks, partial sums joined in a second pass";
+
+extern const BatchNorm batchnorm_split = batchnorm_row<1, float>("split", split_idea);
+extern const BatchNormOf<Bf16> batchnorm_split_bf16 = batchnorm_row<1, Bf16>("split", split_idea);
 
 }  // namespace kernels::KERNEL_TARGET

@@ -16,6 +16,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/batchnorm/batchnorm.h"
 #include "kernels/common/statistics.h"
@@ -79,35 +80,36 @@ struct BatchNormPlace {
   }
 };
 
-// Partials: of each chunk and channel the mean minus x[0,c], and the sum of squared differences from the mean.
-template <int V>
+// Partials: of each chunk and channel the mean (of floats: minus x[0,c]), and the sum of squared differences from the
+// mean.
+template <int V, class T>
 __global__ void __launch_bounds__(batchnorm_threads)
-    batchnorm_split_sums(BatchNormTiles t, const float* __restrict__ x, Partials partials) {
+    batchnorm_split_sums(BatchNormTiles t, const T* __restrict__ x, Partials partials) {
   __shared__ __align__(16) float shared[join_floats<V, batchnorm_threads>];
   const BatchNormPlace<V> place(t);
   Statistics<V> statistics;
   if (place.rows > 0) {
-    const float* p = place.begin(x, t);
+    const T* p = place.begin(x, t);
     statistics.first = Floats<V>::load(p);
 #pragma unroll 4
     for (int m = 0; m < place.rows; ++m, p += t.channels) statistics.add(Floats<V>::load(p), false);
-    statistics.first.subtract(Floats<V>::load(x + place.channel));
+    if (std::is_same_v<T, float>) statistics.first.subtract(Floats<V>::load(x + place.channel));
   }
   join_statistics(statistics, lane_of_block(), place.channel, t.channels, shared,
                   partials.sums + place.chunk * 2 * t.channels, partials.counts + place.chunk);
 }
 
 // Partials: of each chunk and channel Σ dy and Σ dy · (x-μ).
-template <int V>
+template <int V, class T>
 __global__ void __launch_bounds__(batchnorm_threads)
-    batchnorm_split_gradient_sums(BatchNormTiles t, const float* __restrict__ x, const float* __restrict__ dy,
+    batchnorm_split_gradient_sums(BatchNormTiles t, const T* __restrict__ x, const T* __restrict__ dy,
                                   const float* __restrict__ saved_mean, Partials partials) {
   __shared__ __align__(16) float shared[join_floats<V, batchnorm_threads>];
   const BatchNormPlace<V> place(t);
   auto sum = Floats<V>::zero(), product = Floats<V>::zero();
   if (place.rows > 0) {
     const auto mean = Floats<V>::load(saved_mean + place.channel);
-    const float *p = place.begin(x, t), *gradient = place.begin(dy, t);
+    const T *p = place.begin(x, t), *gradient = place.begin(dy, t);
 #pragma unroll 4
     for (int m = 0; m < place.rows; ++m, p += t.channels, gradient += t.channels) {
       auto d = Floats<V>::load(p);
@@ -122,11 +124,11 @@ __global__ void __launch_bounds__(batchnorm_threads)
 }
 
 // y = γ/σ · (x-μ) + β; `spread` is 1/σ, or (inference) σ² with eps ≥ 0.
-template <int V, bool inference>
+template <int V, bool inference, class T>
 __global__ void __launch_bounds__(batchnorm_threads)
-    batchnorm_split_apply(BatchNormTiles t, const float* __restrict__ x, const float* __restrict__ weight,
+    batchnorm_split_apply(BatchNormTiles t, const T* __restrict__ x, const float* __restrict__ weight,
                           const float* __restrict__ bias, const float* __restrict__ means,
-                          const float* __restrict__ spread, float eps, float* __restrict__ y) {
+                          const float* __restrict__ spread, float eps, T* __restrict__ y) {
   const BatchNormPlace<V> place(t);
   if (place.rows == 0) return;
   const auto mean = Floats<V>::load(means + place.channel), shift = Floats<V>::load(bias + place.channel);
@@ -134,8 +136,8 @@ __global__ void __launch_bounds__(batchnorm_threads)
     const float s = spread[place.channel + i];
     return weight[place.channel + i] * (inference ? 1 / sqrtf(s + eps) : s);
   });
-  const float* from = place.begin(x, t);
-  float* to = place.begin(y, t);
+  const T* from = place.begin(x, t);
+  T* to = place.begin(y, t);
 #pragma unroll 4
   for (int m = 0; m < place.rows; ++m, from += t.channels, to += t.channels) {
     auto d = Floats<V>::load(from), result = shift;
@@ -146,12 +148,12 @@ __global__ void __launch_bounds__(batchnorm_threads)
 }
 
 // dx = γ/σ · (dy - dβ/M - (x-μ) · dγ/(σM))
-template <int V>
+template <int V, class T>
 __global__ void __launch_bounds__(batchnorm_threads)
-    batchnorm_split_gradient_apply(BatchNormTiles t, const float* __restrict__ x, const float* __restrict__ dy,
+    batchnorm_split_gradient_apply(BatchNormTiles t, const T* __restrict__ x, const T* __restrict__ dy,
                                    const float* __restrict__ weight, const float* __restrict__ saved_mean,
                                    const float* __restrict__ saved_invstd, const float* __restrict__ dweight,
-                                   const float* __restrict__ dbias, float* __restrict__ dx) {
+                                   const float* __restrict__ dbias, T* __restrict__ dx) {
   const BatchNormPlace<V> place(t);
   if (place.rows == 0) return;
   const int c = place.channel;
@@ -163,8 +165,8 @@ __global__ void __launch_bounds__(batchnorm_threads)
   });
   const auto constant =
       Floats<V>::each([&](int i) { return minus_one_over_rows * weight[c + i] * saved_invstd[c + i] * dbias[c + i]; });
-  const float *from = place.begin(x, t), *gradient = place.begin(dy, t);
-  float* to = place.begin(dx, t);
+  const T *from = place.begin(x, t), *gradient = place.begin(dy, t);
+  T* to = place.begin(dx, t);
 #pragma unroll 4
   for (int m = 0; m < place.rows; ++m, from += t.channels, gradient += t.channels, to += t.channels) {
     auto d = Floats<V>::load(from), result = constant;
@@ -180,50 +182,67 @@ inline size_t batchnorm_workspace(const BatchNormShape& s) {
   return partials_bytes(std::max(batchnorm_tiles(s, 1).chunks, batchnorm_tiles(s, 4).chunks), s.channels);
 }
 
-template <int V>
-void batchnorm_forward_training(Context& context, const BatchNormShape& s, const float* x, const float* weight,
+template <int V, class T>
+void batchnorm_forward_training(Context& context, const BatchNormShape& s, const T* x, const float* weight,
                                 const float* bias, float eps, float momentum, float* running_mean, float* running_var,
-                                float* saved_mean, float* saved_invstd, float* y) {
+                                float* saved_mean, float* saved_invstd, T* y) {
   check_training(s);
   if (V > 1 && !all_aligned({x, weight, bias, saved_mean, saved_invstd, y}))
-    return batchnorm_forward_training<1>(context, s, x, weight, bias, eps, momentum, running_mean, running_var,
-                                         saved_mean, saved_invstd, y);
+    return batchnorm_forward_training<1, T>(context, s, x, weight, bias, eps, momentum, running_mean, running_var,
+                                            saved_mean, saved_invstd, y);
   const BatchNormTiles t = batchnorm_tiles(s, V);
   const Partials partials = partials_at(context.workspace, t.chunks, s.channels);
-  launch(context, batchnorm_split_sums<V>, t.blocks(), t.block(), 0, t, x, partials);
+  launch(context, batchnorm_split_sums<V, T>, t.blocks(), t.block(), 0, t, x, partials);
   FusedNorm norm = {};
   norm.eps = eps, norm.momentum = momentum, norm.running_mean = running_mean, norm.running_var = running_var;
   norm.mean = saved_mean, norm.invstd = saved_invstd;
-  fused_finish_statistics(context, s.rows, s.channels, t.chunks, partials, norm, x);
-  launch(context, batchnorm_split_apply<V, false>, t.blocks(), t.block(), 0, t, x, weight, bias, saved_mean,
+  const float* origin = nullptr;  // of the partials' means
+  if constexpr (std::is_same_v<T, float>) origin = x;
+  fused_finish_statistics(context, s.rows, s.channels, t.chunks, partials, norm, origin);
+  launch(context, batchnorm_split_apply<V, false, T>, t.blocks(), t.block(), 0, t, x, weight, bias, saved_mean,
          saved_invstd, eps, y);
 }
 
-template <int V>
-void batchnorm_forward_inference(Context& context, const BatchNormShape& s, const float* x, const float* weight,
+template <int V, class T>
+void batchnorm_forward_inference(Context& context, const BatchNormShape& s, const T* x, const float* weight,
                                  const float* bias, const float* running_mean, const float* running_var, float eps,
-                                 float* y) {
+                                 T* y) {
   if (V > 1 && !all_aligned({x, bias, running_mean, y}))
-    return batchnorm_forward_inference<1>(context, s, x, weight, bias, running_mean, running_var, eps, y);
+    return batchnorm_forward_inference<1, T>(context, s, x, weight, bias, running_mean, running_var, eps, y);
   const BatchNormTiles t = batchnorm_tiles(s, V);
-  launch(context, batchnorm_split_apply<V, true>, t.blocks(), t.block(), 0, t, x, weight, bias, running_mean,
+  launch(context, batchnorm_split_apply<V, true, T>, t.blocks(), t.block(), 0, t, x, weight, bias, running_mean,
          running_var, eps, y);
 }
 
-template <int V>
-void batchnorm_backward(Context& context, const BatchNormShape& s, const float* x, const float* dy, const float* weight,
-                        const float* saved_mean, const float* saved_invstd, float* dx, float* dweight, float* dbias) {
+template <int V, class T>
+void batchnorm_backward(Context& context, const BatchNormShape& s, const T* x, const T* dy, const float* weight,
+                        const float* saved_mean, const float* saved_invstd, T* dx, float* dweight, float* dbias) {
   if (V > 1 && !all_aligned({x, dy, saved_mean, dx}))
-    return batchnorm_backward<1>(context, s, x, dy, weight, saved_mean, saved_invstd, dx, dweight, dbias);
+    return batchnorm_backward<1, T>(context, s, x, dy, weight, saved_mean, saved_invstd, dx, dweight, dbias);
   const BatchNormTiles t = batchnorm_tiles(s, V);
   const Partials partials = partials_at(context.workspace, t.chunks, s.channels);
-  launch(context, batchnorm_split_gradient_sums<V>, t.blocks(), t.block(), 0, t, x, dy, saved_mean, partials);
+  launch(context, batchnorm_split_gradient_sums<V, T>, t.blocks(), t.block(), 0, t, x, dy, saved_mean, partials);
   FusedNorm norm = {};
   norm.invstd = const_cast<float*>(saved_invstd);  // only read
   norm.dweight = dweight, norm.dbias = dbias;
   fused_finish_gradients(context, s.rows, s.channels, t.chunks, partials, norm);
-  launch(context, batchnorm_split_gradient_apply<V>, t.blocks(), t.block(), 0, t, x, dy, weight, saved_mean,
+  launch(context, batchnorm_split_gradient_apply<V, T>, t.blocks(), t.block(), 0, t, x, dy, weight, saved_mean,
          saved_invstd, dweight, dbias, dx);
+}
+
+// A rung of V channels a thread.
+template <int V, class T>
+constexpr BatchNormOf<T> batchnorm_row(const char* name, const char* idea) {
+  return {
+      .name = name,
+      .idea = idea,
+      .provider = Provider::native,
+      .supports = [](const BatchNormShape& s) { return s.channels % V == 0; },
+      .workspace = batchnorm_workspace,
+      .forward_training = batchnorm_forward_training<V, T>,
+      .forward_inference = batchnorm_forward_inference<V, T>,
+      .backward = batchnorm_backward<V, T>,
+  };
 }
 
 }  // namespace kernels::KERNEL_TARGET

@@ -7,6 +7,7 @@ namespace kernels {
 namespace KERNEL_TARGET {
 extern const BatchNorm batchnorm_naive, batchnorm_split, batchnorm_vectorised;
 extern const BatchNorm batchnorm_cudnn;
+extern const BatchNormOf<Bf16> batchnorm_naive_bf16, batchnorm_split_bf16, batchnorm_vectorised_bf16;
 }  // namespace KERNEL_TARGET
 
 template <>
@@ -21,6 +22,13 @@ std::span<const BatchNorm> rows<BatchNorm, KERNEL_TARGET::target>() {
       batchnorm_cudnn,
 #endif
   };
+  return table;
+}
+
+template <>
+std::span<const BatchNormOf<Bf16>> rows<BatchNormOf<Bf16>, KERNEL_TARGET::target>() {
+  using namespace KERNEL_TARGET;
+  static const BatchNormOf<Bf16> table[] = {batchnorm_naive_bf16, batchnorm_split_bf16, batchnorm_vectorised_bf16};
   return table;
 }
 

@@ -21,8 +21,8 @@ struct Conv2dShape {
   int out_width() const { return (width - 1) / stride + 1; }
 };
 
-// T: the type in which the fused passes store z and take gradients, float or Bf16 (common/bf16.h): a network's first
-// layer, whose images are float. A table of Bf16 has no other passes.
+// T: the type of y, z and their gradients, float or Bf16 (common/bf16.h). x and its gradient are float in either case:
+// it is a network's first layer, which takes images.
 template <class T>
 struct Conv2dOf {
   static constexpr const char* operation = "conv2d";
@@ -34,15 +34,15 @@ struct Conv2dOf {
   void (*forward)(Context&, const Conv2dShape&,
                   const float* x,  // (N, H, W, Cin)
                   const float* w,  // (Cout, 3, 3, Cin)
-                  float* y);       // (N, P, Q, Cout)
+                  T* y);           // (N, P, Q, Cout)
   void (*backward_data)(Context&, const Conv2dShape&,
-                        const float* dy,  // (N, P, Q, Cout)
-                        const float* w,   // (Cout, 3, 3, Cin)
-                        float* dx);       // (N, H, W, Cin)
+                        const T* dy,     // (N, P, Q, Cout)
+                        const float* w,  // (Cout, 3, 3, Cin)
+                        float* dx);      // (N, H, W, Cin)
   void (*backward_weight)(Context&, const Conv2dShape&,
-                          const float* x,   // (N, H, W, Cin)
-                          const float* dy,  // (N, P, Q, Cout)
-                          float* dw);       // (Cout, 3, 3, Cin)
+                          const float* x,  // (N, H, W, Cin)
+                          const T* dy,     // (N, P, Q, Cout)
+                          float* dw);      // (Cout, 3, 3, Cin)
   // With the batch norm and ReLU6 behind it (common/fused_norm.h); x is an image, or any activation.
   void (*forward_fused)(Context&, const Conv2dShape&,
                         const float* x,  // (N, H, W, Cin)
@@ -57,10 +57,10 @@ struct Conv2dOf {
                                 float* dw) = nullptr;     // (Cout, 3, 3, Cin)
   // In inference, the batch norm folded into w and bias (common/fused_norm.h): y = min(max(x * w + bias, 0), 6).
   void (*forward_folded)(Context&, const Conv2dShape&,
-                         const float* x,       // (N, H, W, Cin)
-                         const float* w,       // (Cout, 3, 3, Cin)
-                         const float* bias,    // (Cout)
-                         float* y) = nullptr;  // (N, P, Q, Cout)
+                         const float* x,     // (N, H, W, Cin)
+                         const float* w,     // (Cout, 3, 3, Cin)
+                         const float* bias,  // (Cout)
+                         T* y) = nullptr;    // (N, P, Q, Cout)
 };
 using Conv2d = Conv2dOf<float>;
 

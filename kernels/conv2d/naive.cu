@@ -1,7 +1,5 @@
 // Idea: one thread an output element, the formula as it stands. Every thread reads a whole filter, and neighbouring
 // threads read different ones.
-#include <type_traits>
-
 #include "kernels/common/fused.h"
 #include "kernels/conv2d/conv2d.h"
 
@@ -26,7 +24,8 @@ __global__ void conv2d_naive_forward(Conv2dShape shape, const float* x, const fl
   y[index] = from_float<T>(folded ? Floats<1>{sum + bias[o]}.relu6().v : sum);
 }
 
-__global__ void conv2d_naive_backward_data(Conv2dShape shape, const float* dy, const float* w, float* dx) {
+template <class T>
+__global__ void conv2d_naive_backward_data(Conv2dShape shape, const T* dy, const float* w, float* dx) {
   const int H = shape.height, W = shape.width, P = (H - 1) / shape.stride + 1, Q = (W - 1) / shape.stride + 1;
   const int I = shape.in_channels, O = shape.out_channels;
   const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -40,7 +39,8 @@ __global__ void conv2d_naive_backward_data(Conv2dShape shape, const float* dy, c
       if (up < 0 || left < 0 || up % shape.stride != 0 || left % shape.stride != 0) continue;
       const int p = up / shape.stride, q = left / shape.stride;
       if (p >= P || q >= Q) continue;
-      for (int o = 0; o < O; ++o) sum += dy[((n * P + p) * Q + q) * O + o] * w[((int64_t{o} * 3 + r) * 3 + s) * I + i];
+      for (int o = 0; o < O; ++o)
+        sum += to_float(dy[((n * P + p) * Q + q) * O + o]) * w[((int64_t{o} * 3 + r) * 3 + s) * I + i];
     }
   dx[index] = sum;
 }
@@ -79,15 +79,10 @@ __global__ void conv2d_naive_statistics(int64_t rows, int channels, const T* y, 
 
 namespace {
 
-template <class T>
-void forward(Context& context, const Conv2dShape& s, const float* x, const float* w, T* y) {
+template <bool folded, class T>
+void forward(Context& context, const Conv2dShape& s, const float* x, const float* w, const float* bias, T* y) {
   const int64_t count = int64_t{s.batch} * s.out_height() * s.out_width() * s.out_channels;
-  launch(context, conv2d_naive_forward<false, T>, ceil_div(count, 256), 256, 0, s, x, w, nullptr, y);
-}
-void plain_forward_folded(Context& context, const Conv2dShape& s, const float* x, const float* w, const float* bias,
-                          float* y) {
-  const int64_t count = int64_t{s.batch} * s.out_height() * s.out_width() * s.out_channels;
-  launch(context, conv2d_naive_forward<true, float>, ceil_div(count, 256), 256, 0, s, x, w, bias, y);
+  launch(context, conv2d_naive_forward<folded, T>, ceil_div(count, 256), 256, 0, s, x, w, bias, y);
 }
 
 template <class T, template <int, class> class Load>
@@ -97,14 +92,6 @@ void backward_weight(Context& context, const Conv2dShape& s, const float* x, con
   launch(context, conv2d_naive_backward_weight<Load<1, T>>, ceil_div(count, 32), 32, 0, s, x, dy, du_z, norm_z, dw);
 }
 
-void plain_backward_data(Context& context, const Conv2dShape& s, const float* dy, const float* w, float* dx) {
-  const int64_t count = int64_t{s.batch} * s.height * s.width * s.in_channels;
-  launch(context, conv2d_naive_backward_data, ceil_div(count, 256), 256, 0, s, dy, w, dx);
-}
-void plain_backward_weight(Context& context, const Conv2dShape& s, const float* x, const float* dy, float* dw) {
-  backward_weight<float, Plain>(context, s, x, dy, nullptr, {}, dw);
-}
-
 template <class T>
 constexpr Conv2dOf<T> naive_row = {
     .name = "naive",
@@ -112,14 +99,20 @@ constexpr Conv2dOf<T> naive_row = {
     .provider = Provider::native,
     .supports = [](const Conv2dShape&) { return true; },
     .workspace = [](const Conv2dShape& s) -> size_t { return partials_bytes(1, s.out_channels); },
-    .forward = std::is_same_v<T, float> ? forward<float> : nullptr,
-    .backward_data = std::is_same_v<T, float> ? plain_backward_data : nullptr,
-    .backward_weight = std::is_same_v<T, float> ? plain_backward_weight : nullptr,
+    .forward = [](Context& context, const Conv2dShape& s, const float* x, const float* w,
+                  T* y) { forward<false>(context, s, x, w, nullptr, y); },
+    .backward_data =
+        [](Context& context, const Conv2dShape& s, const T* dy, const float* w, float* dx) {
+          const int64_t count = int64_t{s.batch} * s.height * s.width * s.in_channels;
+          launch(context, conv2d_naive_backward_data<T>, ceil_div(count, 256), 256, 0, s, dy, w, dx);
+        },
+    .backward_weight = [](Context& context, const Conv2dShape& s, const float* x, const T* dy,
+                          float* dw) { backward_weight<T, Plain>(context, s, x, dy, nullptr, {}, dw); },
     .forward_fused =
         [](Context& context, const Conv2dShape& s, const float* x, const float* w, T* z, const FusedNorm& norm_z) {
           const int64_t rows = int64_t{s.batch} * s.out_height() * s.out_width();
           const Partials partials = partials_at(context.workspace, 1, s.out_channels);
-          forward(context, s, x, w, z);
+          forward<false>(context, s, x, w, nullptr, z);
           launch(context, conv2d_naive_statistics<T>, ceil_div(s.out_channels, 32), 32, 0, rows, s.out_channels, z,
                  partials);
           fused_finish_statistics(context, rows, s.out_channels, 1, partials, norm_z);
@@ -127,7 +120,7 @@ constexpr Conv2dOf<T> naive_row = {
     .backward_weight_fused = [](Context& context, const Conv2dShape& s, const float* x, const T* z,
                                 const FusedNorm& norm_z, const T* du_z,
                                 float* dw) { backward_weight<T, Gradient>(context, s, x, z, du_z, norm_z, dw); },
-    .forward_folded = std::is_same_v<T, float> ? plain_forward_folded : nullptr,
+    .forward_folded = forward<true, T>,
 };
 
 }  // namespace

@@ -6,7 +6,6 @@
 //   backward_weight  all 27 taps of 4 output channels, over some rows of dy; the block adds its threads' sums, a second
 //                    kernel the blocks', both in a fixed order and without atomics
 #include <algorithm>
-#include <type_traits>
 
 #include "kernels/common/fused.h"
 #include "kernels/common/slices.h"
@@ -66,12 +65,14 @@ __device__ __forceinline__ void store(Z* to, const Floats<4>& four, int exist, b
 }  // namespace
 
 // blockIdx: (strips, output channels); blockDim: (groups, lanes). Group g computes channels 4g … 4g + 3 of the block's
-// first half and the same of its second half, so that neighbouring threads write without a gap. counted: with the
-// statistics of y (common/fused.h), a slice the strips of a block. Z: the type of y.
-template <int S, bool counted, class Z>
+// first half and the same of its second half, so that neighbouring threads write without a gap. Counted: with the
+// statistics of y (common/fused.h), a slice the strips of a block. Folded: y = ReLU6(x * w + bias). Z: the type of y.
+enum class StemEpilogue { bare, counted, folded };
+template <int S, StemEpilogue epilogue, class Z>
 __global__ void __launch_bounds__(most_threads)
     conv2d_stem_forward(Conv2dShape shape, bool vector, const float* __restrict__ x, const float* __restrict__ w,
-                        Z* __restrict__ y, Partials partials) {
+                        const float* __restrict__ bias, Z* __restrict__ y, Partials partials) {
+  constexpr bool counted = epilogue == StemEpilogue::counted;
   __shared__ __align__(16) float filters[taps * most_channels];
   const int H = shape.height, W = shape.width, P = (H - 1) / S + 1, Q = (W - 1) / S + 1, O = shape.out_channels;
   const int groups = blockDim.x, channels = groups * 8;
@@ -107,6 +108,17 @@ __global__ void __launch_bounds__(most_threads)
           }
         }
     }
+    if constexpr (epilogue == StemEpilogue::folded) {
+      const auto bias_of = [&](int first) {
+        return Floats<4>::each([&](int k) { return first + k < O ? bias[first + k] : 0.0f; });
+      };
+      const auto low_bias = bias_of(o), high_bias = bias_of(o + channels / 2);
+#pragma unroll
+      for (int t = 0; t < T; ++t) {
+        low[t].add(low_bias), high[t].add(high_bias);
+        low[t] = low[t].relu6(), high[t] = high[t].relu6();
+      }
+    }
     y += (static_cast<int64_t>(row) * Q + q) * O + o;
 #pragma unroll
     for (int t = 0; t < T; ++t) {
@@ -129,9 +141,9 @@ __global__ void __launch_bounds__(most_threads)
 }
 
 // blockDim: (groups, lanes); a lane computes a strip, its groups share the output channels.
-template <int V, int S>
+template <int V, int S, class Z>
 __global__ void __launch_bounds__(most_threads)
-    conv2d_stem_backward_data(Conv2dShape shape, const float* __restrict__ dy, const float* __restrict__ w,
+    conv2d_stem_backward_data(Conv2dShape shape, const Z* __restrict__ dy, const float* __restrict__ w,
                               float* __restrict__ dx) {
   __shared__ __align__(16) float filters[taps * most_channels];
   __shared__ float shared[most_threads * T * I];
@@ -153,7 +165,7 @@ __global__ void __launch_bounds__(most_threads)
     __syncthreads();
     const int o = first_channel + threadIdx.x * V;
     if (outside || o >= O) continue;
-    const Plain<V, float> load_dy(dy, nullptr, o, {}, o);
+    const Plain<V, Z> load_dy(dy, nullptr, o, {}, o);
     for (int r = 0; r < 3; ++r) {
       const int up = h + 1 - r, p = up / S;  // up = p · S, where there is such a row of dy
       if (up < 0 || up % S != 0 || p >= P) continue;
@@ -285,12 +297,13 @@ int forward_slices(const Conv2dShape& s) {
   return ceil_div(int64_t{s.batch} * s.out_height() * ceil_div(s.out_width(), T), lanes);
 }
 
-template <bool counted, class Z>
-void forward(Context& context, const Conv2dShape& s, const float* x, const float* w, Z* y, const Partials& partials) {
+template <StemEpilogue epilogue, class Z>
+void forward(Context& context, const Conv2dShape& s, const float* x, const float* w, const float* bias, Z* y,
+             const Partials& partials) {
   const int groups = std::min<int>(ceil_div(s.out_channels, 8), most_channels / 8);
-  launch(context, s.stride == 1 ? conv2d_stem_forward<1, counted, Z> : conv2d_stem_forward<2, counted, Z>,
+  launch(context, s.stride == 1 ? conv2d_stem_forward<1, epilogue, Z> : conv2d_stem_forward<2, epilogue, Z>,
          dim3(forward_slices(s), ceil_div(s.out_channels, groups * 8)), dim3(groups, most_threads / groups), 0, s,
-         vector_width(s, {y}) == 4, x, w, y, partials);
+         vector_width(s, {y}) == 4, x, w, bias, y, partials);
 }
 
 // The first pass: `partial` sums, (slices, O, 27).
@@ -312,26 +325,19 @@ void add_slices(Context& context, const Conv2dShape& s, int slices, const float*
          partial, dw);
 }
 
-void plain_forward(Context& context, const Conv2dShape& s, const float* x, const float* w, float* y) {
-  forward<false>(context, s, x, w, y, {});
-}
-void plain_backward_data(Context& context, const Conv2dShape& s, const float* dy, const float* w, float* dx) {
+template <class Z>
+void backward_data(Context& context, const Conv2dShape& s, const Z* dy, const float* w, float* dx) {
   const int V = vector_width(s, {dy});
   const int groups = std::min<int>(ceil_div(s.out_channels, V), most_channels / V);
   const int lanes = most_threads / groups;
   const int64_t strips = int64_t{s.batch} * s.height * ceil_div(s.width, T);
-  const auto kernel = s.stride == 1 ? (V == 4 ? conv2d_stem_backward_data<4, 1> : conv2d_stem_backward_data<1, 1>)
-                                    : (V == 4 ? conv2d_stem_backward_data<4, 2> : conv2d_stem_backward_data<1, 2>);
+  const auto kernel = s.stride == 1
+                          ? (V == 4 ? conv2d_stem_backward_data<4, 1, Z> : conv2d_stem_backward_data<1, 1, Z>)
+                          : (V == 4 ? conv2d_stem_backward_data<4, 2, Z> : conv2d_stem_backward_data<1, 2, Z>);
   launch(context, kernel, ceil_div(strips, lanes), dim3(groups, lanes), 0, s, dy, w, dx);
 }
-void plain_backward_weight(Context& context, const Conv2dShape& s, const float* x, const float* dy, float* dw) {
-  const int V = vector_width(s, {dy});
-  float* partial = static_cast<float*>(context.workspace);
-  backward_weight<float, Plain>(context, s, V, x, dy, nullptr, {}, partial);
-  add_slices(context, s, split(s, V).slices, partial, dw);
-}
 
-// Z: the type of z and of its gradient.
+// Z: the type of y, z and their gradients.
 template <class Z>
 constexpr Conv2dOf<Z> stem_row = {
     .name = "stem",
@@ -346,14 +352,21 @@ constexpr Conv2dOf<Z> stem_row = {
       return std::max(sizeof(float) * taps * s.out_channels * std::max(split(s, 1).slices, split(s, 4).slices),
                       partials_bytes(forward_slices(s), s.out_channels));
     },
-    .forward = std::is_same_v<Z, float> ? plain_forward : nullptr,
-    .backward_data = std::is_same_v<Z, float> ? plain_backward_data : nullptr,
-    .backward_weight = std::is_same_v<Z, float> ? plain_backward_weight : nullptr,
+    .forward = [](Context& context, const Conv2dShape& s, const float* x, const float* w,
+                  Z* y) { forward<StemEpilogue::bare>(context, s, x, w, nullptr, y, {}); },
+    .backward_data = backward_data<Z>,
+    .backward_weight =
+        [](Context& context, const Conv2dShape& s, const float* x, const Z* dy, float* dw) {
+          const int V = vector_width(s, {dy});
+          float* partial = static_cast<float*>(context.workspace);
+          backward_weight<Z, Plain>(context, s, V, x, dy, nullptr, {}, partial);
+          add_slices(context, s, split(s, V).slices, partial, dw);
+        },
     .forward_fused =
         [](Context& context, const Conv2dShape& s, const float* x, const float* w, Z* z, const FusedNorm& norm_z) {
           const int slices = forward_slices(s);
           const Partials partials = partials_at(context.workspace, slices, s.out_channels);
-          forward<true>(context, s, x, w, z, partials);
+          forward<StemEpilogue::counted>(context, s, x, w, nullptr, z, partials);
           fused_finish_statistics(context, int64_t{s.batch} * s.out_height() * s.out_width(), s.out_channels, slices,
                                   partials, norm_z);
         },
@@ -365,6 +378,8 @@ constexpr Conv2dOf<Z> stem_row = {
           backward_weight<Z, Gradient>(context, s, V, x, z, du_z, norm_z, partial);
           add_slices(context, s, split(s, V).slices, partial, dw);
         },
+    .forward_folded = [](Context& context, const Conv2dShape& s, const float* x, const float* w, const float* bias,
+                         Z* y) { forward<StemEpilogue::folded>(context, s, x, w, bias, y, {}); },
 };
 
 }  // namespace

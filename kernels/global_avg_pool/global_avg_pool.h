@@ -13,8 +13,7 @@ struct GlobalAvgPoolShape {
   int batch, positions, channels;  // positions P = height · width
 };
 
-// T: the type of what the fused passes read and write before the pooling, float or Bf16 (common/bf16.h); behind it all
-// is float. A table of Bf16 has no other passes.
+// T: the type of x and its gradients, float or Bf16 (common/bf16.h); behind the pooling all is float.
 template <class T>
 struct GlobalAvgPoolOf {
   static constexpr const char* operation = "global_avg_pool";
@@ -24,11 +23,11 @@ struct GlobalAvgPoolOf {
   bool (*supports)(const GlobalAvgPoolShape&);
   size_t (*workspace)(const GlobalAvgPoolShape&);
   void (*forward)(Context&, const GlobalAvgPoolShape&,
-                  const float* x,  // (N, P, C)
-                  float* y);       // (N, C)
+                  const T* x,  // (N, P, C)
+                  float* y);   // (N, C)
   void (*backward)(Context&, const GlobalAvgPoolShape&,
                    const float* dy,  // (N, C)
-                   float* dx);       // (N, P, C)
+                   T* dx);           // (N, P, C)
   // With the batch norm and ReLU6 before it (common/fused_norm.h).
   void (*forward_fused)(Context&, const GlobalAvgPoolShape&,
                         const T* x,               // (N, P, C)

@@ -7,7 +7,7 @@ namespace kernels {
 namespace KERNEL_TARGET {
 extern const GlobalAvgPool global_avg_pool_naive, global_avg_pool_vectorised;
 extern const GlobalAvgPool global_avg_pool_cudnn;
-extern const GlobalAvgPoolOf<Bf16> global_avg_pool_vectorised_bf16;
+extern const GlobalAvgPoolOf<Bf16> global_avg_pool_naive_bf16, global_avg_pool_vectorised_bf16;
 }  // namespace KERNEL_TARGET
 
 template <>
@@ -29,7 +29,7 @@ std::span<const GlobalAvgPool> rows<GlobalAvgPool, KERNEL_TARGET::target>() {
 template <>
 std::span<const GlobalAvgPoolOf<Bf16>> rows<GlobalAvgPoolOf<Bf16>, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const GlobalAvgPoolOf<Bf16> table[] = {global_avg_pool_vectorised_bf16};
+  static const GlobalAvgPoolOf<Bf16> table[] = {global_avg_pool_naive_bf16, global_avg_pool_vectorised_bf16};
   return table;
 }
 

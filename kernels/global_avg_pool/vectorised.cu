@@ -1,7 +1,5 @@
 // Idea: 16 bytes an access: four channels a thread. Backward, a thread reads its gradients once and writes them to
 // every position, where naive read and divided anew for each.
-#include <type_traits>
-
 #include "kernels/common/fused.h"
 #include "kernels/global_avg_pool/global_avg_pool.h"
 
@@ -72,15 +70,6 @@ void backward(Context& context, const GlobalAvgPoolShape& s, const float* dy, co
          dim3(block.groups, block.lanes), 0, s, block.blocks, dy, x, norm_x, dx, partials);
 }
 
-void plain_forward(Context& context, const GlobalAvgPoolShape& s, const float* x, float* y) {
-  const bool four = s.channels % 4 == 0 && all_aligned({x, y});
-  (four ? forward<Plain<4, float>> : forward<Plain<1, float>>)(context, s, x, {}, y);
-}
-void plain_backward(Context& context, const GlobalAvgPoolShape& s, const float* dy, float* dx) {
-  const bool four = s.channels % 4 == 0 && all_aligned({dy, dx});
-  (four ? backward<Bare<4, float>> : backward<Bare<1, float>>)(context, s, dy, nullptr, {}, dx, {});
-}
-
 template <class T>
 constexpr GlobalAvgPoolOf<T> vectorised_row = {
     .name = "vectorised",
@@ -90,8 +79,16 @@ constexpr GlobalAvgPoolOf<T> vectorised_row = {
     .workspace = [](const GlobalAvgPoolShape& s) -> size_t {
       return partials_bytes(std::max(slices(s, 1), s.channels % 4 == 0 ? slices(s, 4) : 0), s.channels);
     },
-    .forward = std::is_same_v<T, float> ? plain_forward : nullptr,
-    .backward = std::is_same_v<T, float> ? plain_backward : nullptr,
+    .forward =
+        [](Context& context, const GlobalAvgPoolShape& s, const T* x, float* y) {
+          const bool four = s.channels % 4 == 0 && all_aligned({x, y});
+          (four ? forward<Plain<4, T>> : forward<Plain<1, T>>)(context, s, x, {}, y);
+        },
+    .backward =
+        [](Context& context, const GlobalAvgPoolShape& s, const float* dy, T* dx) {
+          const bool four = s.channels % 4 == 0 && all_aligned({dy, dx});
+          (four ? backward<Bare<4, T>> : backward<Bare<1, T>>)(context, s, dy, nullptr, {}, dx, {});
+        },
     .forward_fused =
         [](Context& context, const GlobalAvgPoolShape& s, const T* x, const FusedNorm& norm_x, float* y) {
           const bool four = s.channels % 4 == 0 && all_aligned({x, y}) && norms_aligned({norm_x});

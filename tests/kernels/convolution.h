@@ -43,25 +43,26 @@ Outputs check_pass(Pass Row::*pass, const Row& row, const Shape& s, Reference re
   return {result};
 }
 
-// forward_terms, data_terms: the products that an element of y or dx is the sum of. T: of x, y and their gradients.
-template <class Row, class T = float, class Shape>
+// forward_terms, data_terms: the products that an element of y or dx is the sum of. T: of y and its gradient; X: of x
+// and its gradient.
+template <class Row, class T = float, class X = T, class Shape>
 auto forward_check(const Convolution<Shape>& op, double (*forward_terms)(const Shape&), int offset = 0) {
   return [=](const Row& row, const Shape& s, Random& random) {
-    return check_pass<T, float, T>(&Row::forward, row, s, op.forward, random, op.inputs(s), op.weights(s),
+    return check_pass<X, float, T>(&Row::forward, row, s, op.forward, random, op.inputs(s), op.weights(s),
                                    op.outputs(s), forward_terms(s), offset);
   };
 }
-template <class Row, class T = float, class Shape>
+template <class Row, class T = float, class X = T, class Shape>
 auto backward_data_check(const Convolution<Shape>& op, double (*data_terms)(const Shape&), int offset = 0) {
   return [=](const Row& row, const Shape& s, Random& random) {
-    return check_pass<T, float, T>(&Row::backward_data, row, s, op.backward_data, random, op.outputs(s), op.weights(s),
+    return check_pass<T, float, X>(&Row::backward_data, row, s, op.backward_data, random, op.outputs(s), op.weights(s),
                                    op.inputs(s), data_terms(s), offset);
   };
 }
-template <class Row, class T = float, class Shape>
+template <class Row, class T = float, class X = T, class Shape>
 auto backward_weight_check(const Convolution<Shape>& op, int offset = 0) {
   return [=](const Row& row, const Shape& s, Random& random) {
-    return check_pass<T, T, float>(&Row::backward_weight, row, s, op.backward_weight, random, op.inputs(s),
+    return check_pass<X, T, float>(&Row::backward_weight, row, s, op.backward_weight, random, op.inputs(s),
                                    op.outputs(s), op.weights(s), double(s.batch) * s.out_height() * s.out_width(),
                                    offset);
   };

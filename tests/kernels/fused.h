@@ -214,17 +214,19 @@ auto forward_fused_check(const Convolution<Shape>& op, int (*in_channels)(const 
   };
 }
 
-// forward_folded: the bias is the last term, then ReLU6. `run` runs it; without one, the row's pass of that name does.
-template <class Row, class Shape>
+// forward_folded: the bias is the last term, then ReLU6. T: of y, X: of x. `run` runs it; without one, the row's pass
+// of that name does.
+template <class Row, class T = float, class X = T, class Shape>
 auto forward_folded_check(const Convolution<Shape>& op, int (*out_channels)(const Shape&),
                           double (*forward_terms)(const Shape&), int offset = 0,
-                          void (*run)(const Row&, const Shape&, const float* x, const float* w, const float* bias,
-                                      float* y) = nullptr) {
+                          void (*run)(const Row&, const Shape&, const X* x, const float* w, const float* bias,
+                                      T* y) = nullptr) {
   return [=](const Row& row, const Shape& s, Random& random) -> Outputs {
-    const auto x = random.floats(op.inputs(s), 0, 6), w = random.floats(op.weights(s));
+    const auto x = to_floats(typed<X>(random.floats(op.inputs(s), 0, 6))), w = random.floats(op.weights(s));
     const auto bias = random.floats(out_channels(s), -2, 6);
-    const Array<float> device_x(x, offset), device_w(w, offset), device_bias(bias, offset),
-        device_y(op.outputs(s), offset);
+    const Array<X> device_x(typed<X>(x), offset);
+    const Array<float> device_w(w, offset), device_bias(bias, offset);
+    const Array<T> device_y(op.outputs(s), offset);
     if (run != nullptr)
       run(row, s, device_x, device_w, device_bias, device_y);
     else
@@ -236,9 +238,10 @@ auto forward_folded_check(const Convolution<Shape>& op, int (*out_channels)(cons
       expected[i] = std::clamp(expected[i] + bias[i % bias.size()], 0.0, 6.0);
       magnitude[i] += std::fabs(bias[i % bias.size()]);
     }
-    const std::vector<float> y = device_y.read();
-    check_sum(y, expected, magnitude, forward_terms(s) + 1,
-              tensor_core_rounding(kernels::precision_of(row), 2, forward_terms(s)));
+    const std::vector<float> y = to_floats(device_y.read());
+    Rounding besides = tensor_core_rounding(kernels::precision_of(row), 2, forward_terms(s));
+    besides.result = result_rounding<T>;
+    check_sum(y, expected, magnitude, forward_terms(s) + 1, besides);
     return {y};
   };
 }

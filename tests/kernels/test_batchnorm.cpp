@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "kernels/harness.h"
+#include "kernels/convolution.h"
 
-using kernels::BatchNorm, kernels::BatchNormShape;
+using kernels::BatchNorm, kernels::BatchNormOf, kernels::BatchNormShape, kernels::Bf16;
 namespace reference = kernels::reference;
 
 namespace {
@@ -22,7 +22,8 @@ const float eps = 1e-5f;
 const double unit = 0x1p-24;  // of rounding: half the distance of two floats, relative
 
 // Channels of all kinds: ordinary; far from zero (mean ±1000, deviation 0.006: x² and μ² agree in 10 digits, so that
-// their difference in fp32 would be noise); constant; with one value far from all others; tiny.
+// their difference in fp32 would be noise); constant; with one value far from all others; tiny. As numbers of T.
+template <class T>
 std::vector<float> inputs(test::Random& random, const BatchNormShape& s, int kind) {
   std::vector<float> x(s.rows * s.channels);
   for (int c = 0; c < s.channels; ++c) {
@@ -33,7 +34,7 @@ std::vector<float> inputs(test::Random& random, const BatchNormShape& s, int kin
     for (int64_t m = 0; m < s.rows; ++m)
       x[m * s.channels + c] = mean + deviation * random.uniform(-1, 1) + (of == 3 && m == odd ? 50 : 0);
   }
-  return x;
+  return test::to_floats(test::typed<T>(x));
 }
 
 // How far the statistics of a channel may be from the reference's.
@@ -63,20 +64,21 @@ void check_each(const std::vector<float>& actual, const std::vector<double>& exp
   test::check_close(ratio, one, 0, 1);
 }
 
-}  // namespace
-
-TEST_CASE("batchnorm training forward", "[batchnorm]") {
+// T: the type of x, y and their gradients.
+template <class T>
+void check_training() {
   test::for_each_case(
-      &BatchNorm::forward_training, awkward, 20, draw,
-      [](const BatchNorm& row, const BatchNormShape& s, test::Random& random) {
+      &BatchNormOf<T>::forward_training, awkward, 20, draw,
+      [](const BatchNormOf<T>& row, const BatchNormShape& s, test::Random& random) {
         const int64_t M = s.rows, C = s.channels;
         const int offset = random.between(0, 3) == 0;
-        const auto x = inputs(random, s, random.between(0, 4));
+        const auto x = inputs<T>(random, s, random.between(0, 4));
         const auto weight = random.floats(C, -2, 2), bias = random.floats(C), mean = random.floats(C);
         const auto var = random.floats(C, 0, 2);
         const float momentum = random.one_of({0.1f, 1.0f, 0.0f});
-        const test::Array<float> device_x(x, offset), device_weight(weight), device_bias(bias), running_mean(mean);
-        const test::Array<float> running_var(var), saved_mean(C), saved_invstd(C), device_y(M * C);
+        const test::Array<T> device_x(test::typed<T>(x), offset), device_y(M * C);
+        const test::Array<float> device_weight(weight), device_bias(bias), running_mean(mean);
+        const test::Array<float> running_var(var), saved_mean(C), saved_invstd(C);
         row.forward_training(test::context(row.workspace(s)), s, device_x, device_weight, device_bias, eps, momentum,
                              running_mean, running_var, saved_mean, saved_invstd, device_y);
 
@@ -98,32 +100,36 @@ TEST_CASE("batchnorm training forward", "[batchnorm]") {
           for (int64_t m = 0; m < M; ++m) {
             const double scaled = std::fabs(y[m * C + c] - bias[c]);  // γ·x̂
             y_error[m * C + c] = std::fabs(weight[c]) * invstd[c] * t.mean + scaled * t.invstd +
-                                 4 * unit * (scaled + std::fabs(bias[c]));
+                                 4 * unit * (scaled + std::fabs(bias[c])) +
+                                 test::result_rounding<T> * std::fabs(y[m * C + c]);
           }
         }
         check_each(saved_mean.read(), mu, mean_error);
         check_each(saved_invstd.read(), invstd, invstd_error);
         check_each(running_mean.read(), expected_mean, running_mean_error);
         check_each(running_var.read(), expected_var, running_var_error);
-        check_each(device_y.read(), y, y_error);
+        check_each(test::to_floats(device_y.read()), y, y_error);
         return test::Outputs{saved_mean.read(), saved_invstd.read(), running_mean.read(), running_var.read(),
-                             device_y.read()};
+                             test::to_floats(device_y.read())};
       });
 }
 
-TEST_CASE("batchnorm inference", "[batchnorm]") {
+template <class T>
+void check_inference() {
   std::vector<BatchNormShape> shapes = awkward;
   shapes.insert(shapes.end(), {{1, 1}, {1, 7}, {1, 64}});
-  test::for_each_case(&BatchNorm::forward_inference, shapes, 20, draw,
-                      [](const BatchNorm& row, const BatchNormShape& s, test::Random& random) {
+  test::for_each_case(&BatchNormOf<T>::forward_inference, shapes, 20, draw,
+                      [](const BatchNormOf<T>& row, const BatchNormShape& s, test::Random& random) {
                         const int64_t M = s.rows, C = s.channels;
                         const int offset = random.between(0, 3) == 0;
-                        const auto x = inputs(random, s, 0), weight = random.floats(C, -2, 2), bias = random.floats(C);
+                        const auto x = inputs<T>(random, s, 0), weight = random.floats(C, -2, 2),
+                                   bias = random.floats(C);
                         const auto mean = random.floats(C, -2, 2);
                         auto var = random.floats(C, 0, 2);
                         for (int64_t c = 0; c < C; c += 3) var[c] = 0;
-                        const test::Array<float> device_x(x), device_weight(weight, offset), device_bias(bias, offset),
-                            device_mean(mean), device_var(var), device_y(M * C);
+                        const test::Array<T> device_x(test::typed<T>(x)), device_y(M * C);
+                        const test::Array<float> device_weight(weight, offset), device_bias(bias, offset),
+                            device_mean(mean), device_var(var);
                         row.forward_inference(test::context(row.workspace(s)), s, device_x, device_weight, device_bias,
                                               device_mean, device_var, eps, device_y);
                         std::vector<double> y(M * C), allowed(M * C);
@@ -132,18 +138,22 @@ TEST_CASE("batchnorm inference", "[batchnorm]") {
                             test::to_double(mean).data(), test::to_double(var).data(), eps, y.data());
                         // A handful of roundings, each of a factor of γ·(x-μ)/σ or of the sum.
                         for (int64_t i = 0; i < M * C; ++i)
-                          allowed[i] = 8 * unit * (std::fabs(y[i] - bias[i % C]) + std::fabs(bias[i % C]));
-                        check_each(device_y.read(), y, allowed);
-                        return test::Outputs{device_y.read()};
+                          allowed[i] = 8 * unit * (std::fabs(y[i] - bias[i % C]) + std::fabs(bias[i % C])) +
+                                       test::result_rounding<T> * std::fabs(y[i]);
+                        check_each(test::to_floats(device_y.read()), y, allowed);
+                        return test::Outputs{test::to_floats(device_y.read())};
                       });
 }
 
-TEST_CASE("batchnorm backward", "[batchnorm]") {
+template <class T>
+void check_backward() {
   test::for_each_case(
-      &BatchNorm::backward, awkward, 20, draw, [](const BatchNorm& row, const BatchNormShape& s, test::Random& random) {
+      &BatchNormOf<T>::backward, awkward, 20, draw,
+      [](const BatchNormOf<T>& row, const BatchNormShape& s, test::Random& random) {
         const int64_t M = s.rows, C = s.channels;
         const int offset = random.between(0, 3) == 0;
-        const auto x = inputs(random, s, random.between(0, 4)), dy = random.floats(M * C);
+        const auto x = inputs<T>(random, s, random.between(0, 4)),
+                   dy = test::to_floats(test::typed<T>(random.floats(M * C)));
         const auto weight = random.floats(C, -2, 2);
         std::vector<float> mean(C), invstd(C);
         {
@@ -153,8 +163,9 @@ TEST_CASE("batchnorm backward", "[batchnorm]") {
           std::copy(mu.begin(), mu.end(), mean.begin());
           std::copy(sigma.begin(), sigma.end(), invstd.begin());
         }
-        const test::Array<float> device_x(x), device_dy(dy, offset), device_weight(weight), device_mean(mean),
-            device_invstd(invstd), device_dx(M * C), device_dweight(C), device_dbias(C);
+        const test::Array<T> device_x(test::typed<T>(x)), device_dy(test::typed<T>(dy), offset), device_dx(M * C);
+        const test::Array<float> device_weight(weight), device_mean(mean), device_invstd(invstd), device_dweight(C),
+            device_dbias(C);
         row.backward(test::context(row.workspace(s)), s, device_x, device_dy, device_weight, device_mean, device_invstd,
                      device_dx, device_dweight, device_dbias);
 
@@ -180,12 +191,22 @@ TEST_CASE("batchnorm backward", "[batchnorm]") {
             const double n = std::fabs(normalised(m, c));
             const double terms = std::fabs(dy[m * C + c]) + (std::fabs(dbias[c]) + n * std::fabs(dweight[c])) / M;
             const double off = sums * (dbias_size[c] + n * dweight_size[c]) / M;
-            allowed[m * C + c] = std::fabs(double(weight[c]) * invstd[c]) * (8 * unit * terms + off);
+            allowed[m * C + c] = std::fabs(double(weight[c]) * invstd[c]) * (8 * unit * terms + off) +
+                                 test::result_rounding<T> * std::fabs(dx[m * C + c]);
           }
-        check_each(device_dx.read(), dx, allowed);
-        return test::Outputs{device_dx.read(), device_dweight.read(), device_dbias.read()};
+        check_each(test::to_floats(device_dx.read()), dx, allowed);
+        return test::Outputs{test::to_floats(device_dx.read()), device_dweight.read(), device_dbias.read()};
       });
 }
+
+}  // namespace
+
+TEST_CASE("batchnorm training forward", "[batchnorm]") { check_training<float>(); }
+TEST_CASE("batchnorm inference", "[batchnorm]") { check_inference<float>(); }
+TEST_CASE("batchnorm backward", "[batchnorm]") { check_backward<float>(); }
+TEST_CASE("batchnorm training forward, bfloat16 activations", "[batchnorm]") { check_training<Bf16>(); }
+TEST_CASE("batchnorm inference, bfloat16 activations", "[batchnorm]") { check_inference<Bf16>(); }
+TEST_CASE("batchnorm backward, bfloat16 activations", "[batchnorm]") { check_backward<Bf16>(); }
 
 // As long as the network's longest sums, on few channels (131072 rows are 32 × 32 × 128), and threads of the longest
 // parts, 34 rows.

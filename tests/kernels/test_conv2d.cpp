@@ -1,7 +1,7 @@
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/fused.h"
 
-using kernels::Bf16, kernels::Conv2d, kernels::Conv2dOf, kernels::Conv2dShape;
+using kernels::Bf16, kernels::Conv2dOf, kernels::Conv2dShape;
 namespace reference = kernels::reference;
 
 namespace {
@@ -32,35 +32,57 @@ int out_channels(const Conv2dShape& s) { return s.out_channels; }
 
 }  // namespace
 
-TEST_CASE("conv2d forward", "[conv2d]") {
-  test::for_each_case(&Conv2d::forward, awkward, 40, draw, test::forward_check<Conv2d>(op, forward_terms));
-}
+namespace {
 
-TEST_CASE("conv2d backward_data", "[conv2d]") {
-  test::for_each_case(&Conv2d::backward_data, awkward, 40, draw, test::backward_data_check<Conv2d>(op, data_terms));
+// T: the type of y and its gradient.
+template <class T>
+void check_forward() {
+  using Row = Conv2dOf<T>;
+  test::for_each_case(&Row::forward, awkward, 40, draw, test::forward_check<Row, T, float>(op, forward_terms));
 }
-
-TEST_CASE("conv2d backward_weight", "[conv2d]") {
+template <class T>
+void check_backward_data() {
+  using Row = Conv2dOf<T>;
+  test::for_each_case(&Row::backward_data, awkward, 40, draw, test::backward_data_check<Row, T, float>(op, data_terms));
+}
+template <class T>
+void check_backward_weight() {
+  using Row = Conv2dOf<T>;
   // Also sums so long that every lane, turn and slice of a split has work.
   std::vector<Conv2dShape> shapes = awkward;
   shapes.insert(shapes.end(), {{60, 10, 9, 3, 32, 1}, {130, 9, 6, 3, 5, 2}, {20, 30, 32, 3, 32, 1}});
-  test::for_each_case(&Conv2d::backward_weight, shapes, 40, draw, test::backward_weight_check<Conv2d>(op));
+  test::for_each_case(&Row::backward_weight, shapes, 40, draw, test::backward_weight_check<Row, T, float>(op));
 }
-
-TEST_CASE("conv2d forward_folded", "[conv2d]") {
+template <class T>
+void check_forward_folded() {
+  using Row = Conv2dOf<T>;
   for (const int offset : {0, 1})
-    test::for_each_case(&Conv2d::forward_folded, awkward, 20, draw,
-                        test::forward_folded_check<Conv2d>(op, out_channels, forward_terms, offset));
+    test::for_each_case(&Row::forward_folded, awkward, 20, draw,
+                        test::forward_folded_check<Row, T, float>(op, out_channels, forward_terms, offset));
 }
-
-TEST_CASE("conv2d of arrays at odd addresses", "[conv2d]") {
+template <class T>
+void check_odd_addresses() {
+  using Row = Conv2dOf<T>;
   const std::vector<Conv2dShape> shapes = {{2, 5, 6, 3, 8, 2}, {1, 4, 4, 3, 32, 1}};
   const int offset = 1;
-  test::for_each_case(&Conv2d::forward, shapes, 0, draw, test::forward_check<Conv2d>(op, forward_terms, offset));
-  test::for_each_case(&Conv2d::backward_data, shapes, 0, draw,
-                      test::backward_data_check<Conv2d>(op, data_terms, offset));
-  test::for_each_case(&Conv2d::backward_weight, shapes, 0, draw, test::backward_weight_check<Conv2d>(op, offset));
+  test::for_each_case(&Row::forward, shapes, 0, draw, test::forward_check<Row, T, float>(op, forward_terms, offset));
+  test::for_each_case(&Row::backward_data, shapes, 0, draw,
+                      test::backward_data_check<Row, T, float>(op, data_terms, offset));
+  test::for_each_case(&Row::backward_weight, shapes, 0, draw, test::backward_weight_check<Row, T, float>(op, offset));
 }
+
+}  // namespace
+
+TEST_CASE("conv2d forward", "[conv2d]") { check_forward<float>(); }
+TEST_CASE("conv2d backward_data", "[conv2d]") { check_backward_data<float>(); }
+TEST_CASE("conv2d backward_weight", "[conv2d]") { check_backward_weight<float>(); }
+TEST_CASE("conv2d forward_folded", "[conv2d]") { check_forward_folded<float>(); }
+TEST_CASE("conv2d of arrays at odd addresses", "[conv2d]") { check_odd_addresses<float>(); }
+TEST_CASE("conv2d forward, y bfloat16", "[conv2d]") { check_forward<Bf16>(); }
+TEST_CASE("conv2d backward_data, dy bfloat16", "[conv2d]") { check_backward_data<Bf16>(); }
+TEST_CASE("conv2d backward_weight, dy bfloat16", "[conv2d]") { check_backward_weight<Bf16>(); }
+TEST_CASE("conv2d forward_folded, y bfloat16", "[conv2d]") { check_forward_folded<Bf16>(); }
+TEST_CASE("conv2d of arrays at odd addresses, y bfloat16", "[conv2d]") { check_odd_addresses<Bf16>(); }
 
 namespace {
 

@@ -127,13 +127,15 @@ TEST_CASE("depthwise_conv reference agrees with finite differences", "[depthwise
   }
 }
 
-TEST_CASE("depthwise_conv forward_folded", "[depthwise_conv]") {
-  for (const int offset : {0, 1})
-    test::for_each_case(&DepthwiseConv::forward_folded, awkward_and_large(), 20, draw,
-                        test::forward_folded_check<DepthwiseConv>(op, channels, terms, offset));
-}
-
 namespace {
+
+template <class T>
+void check_forward_folded() {
+  using Row = DepthwiseConvOf<T>;
+  for (const int offset : {0, 1})
+    test::for_each_case(&Row::forward_folded, awkward_and_large(), 20, draw,
+                        test::forward_folded_check<Row, T>(op, channels, terms, offset));
+}
 
 template <class T>
 void check_forward_fused() {
@@ -153,6 +155,8 @@ void check_backward_fused() {
 
 }  // namespace
 
+TEST_CASE("depthwise_conv forward_folded", "[depthwise_conv]") { check_forward_folded<float>(); }
+TEST_CASE("depthwise_conv forward_folded, bfloat16 activations", "[depthwise_conv]") { check_forward_folded<Bf16>(); }
 TEST_CASE("depthwise_conv forward_fused", "[depthwise_conv]") { check_forward_fused<float>(); }
 TEST_CASE("depthwise_conv backward_fused", "[depthwise_conv]") { check_backward_fused<float>(); }
 TEST_CASE("depthwise_conv forward_fused, bfloat16 activations", "[depthwise_conv]") { check_forward_fused<Bf16>(); }

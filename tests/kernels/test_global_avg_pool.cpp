@@ -2,7 +2,7 @@
 #include "kernels/global_avg_pool/global_avg_pool.h"
 #include "kernels/harness.h"
 
-using kernels::Bf16, kernels::GlobalAvgPool, kernels::GlobalAvgPoolOf, kernels::GlobalAvgPoolShape;
+using kernels::Bf16, kernels::GlobalAvgPoolOf, kernels::GlobalAvgPoolShape;
 namespace reference = kernels::reference;
 
 namespace {
@@ -17,18 +17,19 @@ GlobalAvgPoolShape draw(test::Random& random) {
 int64_t outputs(const GlobalAvgPoolShape& s) { return int64_t{s.batch} * s.channels; }
 int64_t inputs(const GlobalAvgPoolShape& s) { return outputs(s) * s.positions; }
 
-}  // namespace
-
-TEST_CASE("global_avg_pool forward", "[global_avg_pool]") {
-  test::for_each_case(&GlobalAvgPool::forward, awkward, 30, draw,
-                      [](const GlobalAvgPool& row, const GlobalAvgPoolShape& s, test::Random& random) {
-                        const auto x = random.floats(inputs(s));
+// T: the type of x and its gradient.
+template <class T>
+void check_forward() {
+  test::for_each_case(&GlobalAvgPoolOf<T>::forward, awkward, 30, draw,
+                      [](const GlobalAvgPoolOf<T>& row, const GlobalAvgPoolShape& s, test::Random& random) {
+                        const auto x = test::to_floats(test::typed<T>(random.floats(inputs(s))));
                         std::vector<double> expected(outputs(s)), magnitude(outputs(s));
                         reference::global_avg_pool_forward(s, test::to_double(x).data(), expected.data());
                         reference::global_avg_pool_forward(s, test::absolute(x).data(), magnitude.data());
                         test::Outputs results;
                         for (const int offset : {0, 1}) {
-                          const test::Array<float> device_x(x, offset), device_y(outputs(s));
+                          const test::Array<T> device_x(test::typed<T>(x), offset);
+                          const test::Array<float> device_y(outputs(s));
                           row.forward(test::context(row.workspace(s)), s, device_x, device_y);
                           test::check_sum(device_y.read(), expected, magnitude, s.positions);
                           results.push_back(device_y.read());
@@ -37,27 +38,36 @@ TEST_CASE("global_avg_pool forward", "[global_avg_pool]") {
                       });
 }
 
-TEST_CASE("global_avg_pool backward", "[global_avg_pool]") {
-  test::for_each_case(&GlobalAvgPool::backward, awkward, 30, draw,
-                      [](const GlobalAvgPool& row, const GlobalAvgPoolShape& s, test::Random& random) {
+template <class T>
+void check_backward() {
+  test::for_each_case(&GlobalAvgPoolOf<T>::backward, awkward, 30, draw,
+                      [](const GlobalAvgPoolOf<T>& row, const GlobalAvgPoolShape& s, test::Random& random) {
                         const auto dy = random.floats(outputs(s));
                         std::vector<double> expected(inputs(s));
                         reference::global_avg_pool_backward(s, test::to_double(dy).data(), expected.data());
                         test::Outputs results;
                         for (const int offset : {0, 1}) {
-                          const test::Array<float> device_dy(dy, offset), device_dx(inputs(s));
+                          const test::Array<float> device_dy(dy, offset);
+                          const test::Array<T> device_dx(inputs(s));
                           row.backward(test::context(row.workspace(s)), s, device_dy, device_dx);
-                          // Two roundings, of 1/P and of the product.
-                          test::check_close(device_dx.read(), expected, 2 * 0x1p-24, 0);
-                          results.push_back(device_dx.read());
+                          // Two roundings, of 1/P and of the product, and that of the result to T.
+                          test::check_close(test::to_floats(device_dx.read()), expected,
+                                            2 * 0x1p-24 + test::result_rounding<T>, 0);
+                          results.push_back(test::to_floats(device_dx.read()));
                         }
                         return results;
                       });
 }
 
+}  // namespace
+
+TEST_CASE("global_avg_pool forward", "[global_avg_pool]") { check_forward<float>(); }
+TEST_CASE("global_avg_pool backward", "[global_avg_pool]") { check_backward<float>(); }
+TEST_CASE("global_avg_pool forward, x bfloat16", "[global_avg_pool]") { check_forward<Bf16>(); }
+TEST_CASE("global_avg_pool backward, x bfloat16", "[global_avg_pool]") { check_backward<Bf16>(); }
+
 namespace {
 
-// T: the type of x and its gradient.
 template <class T>
 void check_forward_fused() {
   for (const int offset : {0, 1})

@@ -138,10 +138,11 @@ double data_terms(const PointwiseConvShape& s) { return s.out_channels; }
 
 }  // namespace
 
-TEST_CASE("pointwise_conv forward_folded", "[pointwise_conv]") {
+template <class T>
+void check_forward_folded() {
   for (const int offset : {0, 1})
-    test::for_each_case(&PointwiseConv::forward_folded, awkward, 8, draw,
-                        test::forward_folded_check<PointwiseConv>(op, out_channels, forward_terms, offset));
+    test::for_each_case(&PointwiseConvOf<T>::forward_folded, awkward, 8, draw,
+                        test::forward_folded_check<PointwiseConvOf<T>, T>(op, out_channels, forward_terms, offset));
 }
 
 TEST_CASE("pointwise_conv forward_packed", "[pointwise_conv]") {
@@ -173,6 +174,8 @@ void check_backward_fused() {
         &PointwiseConvOf<T>::backward_fused, awkward, 8, draw,
         test::backward_fused_check<PointwiseConvOf<T>, T>(op, in_channels, out_channels, data_terms, offset));
 }
+TEST_CASE("pointwise_conv forward_folded", "[pointwise_conv]") { check_forward_folded<float>(); }
+TEST_CASE("pointwise_conv forward_folded, bfloat16 activations", "[pointwise_conv]") { check_forward_folded<Bf16>(); }
 TEST_CASE("pointwise_conv forward_fused", "[pointwise_conv]") { check_forward_fused<float>(); }
 TEST_CASE("pointwise_conv backward_fused", "[pointwise_conv]") { check_backward_fused<float>(); }
 TEST_CASE("pointwise_conv forward_fused, bfloat16 activations", "[pointwise_conv]") { check_forward_fused<Bf16>(); }

@@ -1,7 +1,7 @@
 #include "kernels/harness.h"
 #include "kernels/relu6/relu6.h"
 
-using kernels::Relu6, kernels::Relu6Shape;
+using kernels::Bf16, kernels::Relu6Of, kernels::Relu6Shape;
 namespace reference = kernels::reference;
 
 namespace {
@@ -18,59 +18,71 @@ std::vector<float> inputs(test::Random& random, int64_t n) {
   return x;
 }
 
-}  // namespace
-
-TEST_CASE("relu6 forward", "[relu6]") {
-  test::for_each_case(&Relu6::forward, awkward, 10, draw,
-                      [](const Relu6& row, const Relu6Shape& s, test::Random& random) {
-                        const auto x = inputs(random, s.count);
+// T: the type of all arrays.
+template <class T>
+void check_forward() {
+  test::for_each_case(&Relu6Of<T>::forward, awkward, 10, draw,
+                      [](const Relu6Of<T>& row, const Relu6Shape& s, test::Random& random) {
+                        const auto x = test::to_floats(test::typed<T>(inputs(random, s.count)));
                         std::vector<double> expected(s.count);
                         reference::relu6_forward(s, test::to_double(x).data(), expected.data());
                         test::Outputs outputs;
                         for (const int offset : {0, 1}) {
-                          const test::Array<float> device_x(x, offset), device_y(s.count, offset);
+                          const test::Array<T> device_x(test::typed<T>(x), offset), device_y(s.count, offset);
                           row.forward(test::context(row.workspace(s)), s, device_x, device_y);
-                          test::check_close(device_y.read(), expected, 0, 0);  // no rounding happens
+                          test::check_close(test::to_floats(device_y.read()), expected, 0, 0);  // no rounding happens
                           row.forward(test::context(row.workspace(s)), s, device_x, device_x);
-                          test::check_close(device_x.read(), expected, 0, 0);
-                          outputs.push_back(device_y.read());
+                          test::check_close(test::to_floats(device_x.read()), expected, 0, 0);
+                          outputs.push_back(test::to_floats(device_y.read()));
                         }
                         return outputs;
                       });
 }
 
-TEST_CASE("relu6 backward", "[relu6]") {
+template <class T>
+void check_backward() {
   test::for_each_case(
-      &Relu6::backward, awkward, 10, draw, [](const Relu6& row, const Relu6Shape& s, test::Random& random) {
-        const auto x = inputs(random, s.count), dy = random.floats(s.count);
+      &Relu6Of<T>::backward, awkward, 10, draw, [](const Relu6Of<T>& row, const Relu6Shape& s, test::Random& random) {
+        const auto x = test::to_floats(test::typed<T>(inputs(random, s.count))),
+                   dy = test::to_floats(test::typed<T>(random.floats(s.count)));
         std::vector<double> expected(s.count);
         reference::relu6_backward(s, test::to_double(x).data(), test::to_double(dy).data(), expected.data());
         test::Outputs outputs;
         for (const int offset : {0, 1}) {
-          const test::Array<float> device_x(x, offset), device_dy(dy), device_dx(s.count);
+          const test::Array<T> device_x(test::typed<T>(x), offset), device_dy(test::typed<T>(dy)), device_dx(s.count);
           row.backward(test::context(row.workspace(s)), s, device_x, device_dy, device_dx);
-          test::check_close(device_dx.read(), expected, 0, 0);  // no rounding happens
-          outputs.push_back(device_dx.read());
+          test::check_close(test::to_floats(device_dx.read()), expected, 0, 0);  // no rounding happens
+          outputs.push_back(test::to_floats(device_dx.read()));
         }
         return outputs;
       });
 }
 
-TEST_CASE("relu6 leaves NaN as it is", "[relu6]") {
+template <class T>
+void check_nan() {
   const std::vector<Relu6Shape> shapes = {{5}, {4097}};
-  test::for_each_case(&Relu6::forward, shapes, 0, draw,
-                      [](const Relu6& row, const Relu6Shape& s, test::Random& random) {
+  test::for_each_case(&Relu6Of<T>::forward, shapes, 0, draw,
+                      [](const Relu6Of<T>& row, const Relu6Shape& s, test::Random& random) {
                         auto x = inputs(random, s.count);
                         for (int64_t i = 0; i < s.count; i += 3) x[i] = i % 2 == 0 ? NAN : -NAN;
-                        const test::Array<float> device_x(x), device_y(s.count);
+                        const test::Array<T> device_x(test::typed<T>(x)), device_y(s.count);
                         row.forward(test::context(row.workspace(s)), s, device_x, device_y);
-                        const auto y = device_y.read();
+                        const auto y = test::to_floats(device_y.read());
                         int64_t same = 0;
                         for (int64_t i = 0; i < s.count; ++i) same += std::isnan(y[i]) == std::isnan(x[i]);
                         CHECK(same == s.count);
                         return test::Outputs{y};
                       });
 }
+
+}  // namespace
+
+TEST_CASE("relu6 forward", "[relu6]") { check_forward<float>(); }
+TEST_CASE("relu6 backward", "[relu6]") { check_backward<float>(); }
+TEST_CASE("relu6 leaves NaN as it is", "[relu6]") { check_nan<float>(); }
+TEST_CASE("relu6 forward, bfloat16", "[relu6]") { check_forward<Bf16>(); }
+TEST_CASE("relu6 backward, bfloat16", "[relu6]") { check_backward<Bf16>(); }
+TEST_CASE("relu6 leaves NaN as it is, bfloat16", "[relu6]") { check_nan<Bf16>(); }
 
 TEST_CASE("relu6 reference: the gradient agrees with finite differences", "[relu6]") {
   const std::vector<double> x = {-1e3, -0.5, -1e-3, 1e-3, 3, 5.999, 6.001, 1e3};

@@ -343,6 +343,25 @@ TEST_CASE("the folded network computes what the model does in inference") {
   check_near(FoldedMobileNetV1(model)(x).to_host<float>(), model(x).to_host<float>(), 1e-5);
 }
 
+TEST_CASE("the folded network in bfloat16 computes what the model does, within its rounding") {
+  engine::nn::Init init{.seed = 3};
+  MobileNetV1 model(init, {0.25, 32, 7});
+  age(model);
+  model.eval();
+  const engine::NoGrad no_grad;
+  const Tensor x = image_batch(2, 32);
+  const std::vector<float> exact = model(x).to_host<float>();
+  engine::Device& device = engine::device(DeviceType::cpu);
+  device.policy.precision = kernels::Precision::bf16;
+  const std::vector<float> folded = FoldedMobileNetV1(model)(x).to_host<float>(), plain = model(x).to_host<float>();
+  device.policy = {};
+  // Each of 27 layers rounds its outputs by up to 2⁻⁹ of themselves in the mean, and its weights where they meet tensor
+  // cores; independent, they add up to some √54 · 2⁻⁹ = 0.014 of what comes out.
+  check_near(folded, exact, 0.05);
+  check_near(plain, exact, 0.05);
+  CHECK(folded != exact);
+}
+
 TEST_CASE("fused and plain training passes agree: loss, gradients, running statistics") {
   const char* const kernels = GENERATE("native", "auto");
   const int resolution = GENERATE(32, 64);
@@ -387,6 +406,21 @@ TEST_CASE("the twin of standard convolutions has names like the separable one's"
   CHECK(found.at("blocks.3.0.conv.weight") == Shape{128, 64, 3, 3});
   CHECK(found.at("blocks.4.1.bn1.running_var") == Shape{256});
   CHECK(found.at("classifier.weight") == Shape{3, 256});
+}
+
+TEST_CASE("the first place that is not finite is named in bfloat16 too") {
+  engine::nn::Init init{.seed = 2};
+  MobileNetV1 model(init, {0.05, 32, 4});
+  const Tensor images = image_batch(3, 32), labels = Tensor::from_host<int32_t>({0, 3, 1}, {3}, DeviceType::cpu);
+  engine::Device& device = engine::device(DeviceType::cpu);
+  device.policy.precision = kernels::Precision::bf16;
+  const std::string none = first_not_finite(model, images, labels);
+  for (const auto& n : model.state_dict())
+    if (n.name == "blocks.1.0.bn2.weight") Tensor(n.tensor).fill(3e38f);
+  const std::string found = first_not_finite(model, images, labels);
+  device.policy = {};
+  CHECK(none == "");
+  CHECK(found == "the output of blocks.1.0.bn2");
 }
 
 TEST_CASE("the first place that is not finite is named, and nothing is changed by looking") {

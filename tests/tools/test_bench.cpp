@@ -50,7 +50,7 @@ json bench_kernels(const std::vector<std::string>& more) {
 
 TEST_CASE("bench kernels checks and times every row of every operation") {
   const ShapesFile file(small_shapes);
-  const json result = bench_kernels({"--shapes", file.path, "--repeat", "2"});
+  const json result = bench_kernels({"--shapes", file.path, "--repeat", "2", "--orders", "2"});
   CHECK(result["wrong"] == 0);
   CHECK(result["roofline"]["copy_bytes_per_second"].get<double>() > 0);
   CHECK(result["roofline"]["product_flops_per_second"].get<double>() > 0);
@@ -323,6 +323,21 @@ TEST_CASE("bench step says where the time goes") {
     CHECK(passes.count(pass) == 1);
   CHECK(passes.count("batchnorm forward_training") == 0);
   CHECK(fused["training"]["bytes"].get<double>() < result["training"]["bytes"].get<double>());
+
+  // In the other precisions too, and with activations of two bytes.
+  for (const char* block : {"fused", "plain"})
+    for (const char* precision : {"tf32", "bf16"}) {
+      CAPTURE(block, precision);
+      const json j = json_of(run({"bench", "step", "--json", "--device", "cpu", "--batch", "4", "--width", "0.25",
+                                  "--steps", "1", "--kernels", "native", "--block", block, "--precision", precision}));
+      const json& as_float = std::string(block) == "fused" ? fused : result;
+      for (const char* what : {"training", "inference"}) {
+        for (const json& p : j[what]["passes"]) CHECK(!contains(p["pass"].get<std::string>(), "pass at"));
+        const double share = j[what]["bytes"].get<double>() / as_float[what]["bytes"].get<double>();
+        CHECK(share <= 1);
+        if (std::string(precision) == "bf16") CHECK(share < 0.85);  // weights, and Adam's arrays, stay as they are
+      }
+    }
 
   const Result text = run({"bench", "step", "--batch", "2", "--width", "0.25", "--steps", "1", "--inference"});
   CAPTURE(text.out);

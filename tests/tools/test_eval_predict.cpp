@@ -34,6 +34,33 @@ TEST_CASE("eval finds the accuracy that training found") {
   CHECK(correct == json.at("correct"));
 }
 
+TEST_CASE("eval and predict in another precision find what they find in fp32, within its rounding") {
+  const auto loss = [](const char* precision) {
+    return json_of(run({"eval", "--weights", weights(), "--data", "shapes", "--limit", "16", "--kernels", "native",
+                        "--precision", precision, "--json"}))
+        .at("loss")
+        .get<double>();
+  };
+  const double expected = loss("fp32"), tf32 = loss("tf32"), bf16 = loss("bf16");
+  CHECK(tf32 == Approx(expected).epsilon(5e-3));
+  CHECK(bf16 == Approx(expected).epsilon(5e-2));
+  CHECK(tf32 != expected);  // they did compute otherwise
+  CHECK(bf16 != expected);
+  CHECK(bf16 != tf32);
+
+  const Folder folder;
+  REQUIRE(run({"data", "--data", "shapes", "--export", folder / "images", "--count", "1"}).code == 0);
+  const auto probability = [&](const char* precision) {
+    return json_of(run({"predict", "--weights", weights(), "--top", "1", "--precision", precision, "--json",
+                        folder / "images/00000-circle.png"}))
+        .at("images")[0]
+        .at("predictions")[0]
+        .at("probability")
+        .get<double>();
+  };
+  CHECK(probability("bf16") == Approx(probability("fp32")).epsilon(0.1));
+}
+
 TEST_CASE("eval prints a table for people") {
   const Result result = run({"eval", "--weights", weights(), "--data", "shapes", "--limit", "20"});
   CAPTURE(result.out, result.err);

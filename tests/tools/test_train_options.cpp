@@ -177,6 +177,10 @@ TEST_CASE("options that contradict each other are refused") {
   check_refused({"--flip", "1.5"}, "from 0 to 1");
   check_refused({"--model", "vgg"}, "standard");
   check_refused({"--url", "http://localhost/x"}, "--download");
+  check_refused({"--precision", "bf16", "--model", "standard"}, "standard");
+  const Result named = run({"bench", "step", "--precision", "bf16", "--kernels", "pointwise_conv=async"});
+  CHECK(named.code == 2);
+  CHECK(contains(named.err, "pointwise_conv=async: for bfloat16 activations there is naive, bf16"));
 }
 
 TEST_CASE("data --sheet shows what training sees") {
