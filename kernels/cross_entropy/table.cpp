@@ -1,3 +1,4 @@
+#include "kernels/common/simd_levels.h"
 #include "kernels/common/target.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 
@@ -10,7 +11,13 @@ extern const CrossEntropy cross_entropy_naive, cross_entropy_warp;
 template <>
 std::span<const CrossEntropy> rows<CrossEntropy, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const CrossEntropy table[] = {cross_entropy_naive, cross_entropy_warp};
+  static const CrossEntropy table[] = {
+      cross_entropy_naive,
+      cross_entropy_warp,
+#ifdef MOBILENET_SIMD
+      simd_row<CrossEntropy>(),
+#endif
+  };
   return table;
 }
 

@@ -17,11 +17,11 @@ std::span<const DepthwiseConv> rows<DepthwiseConv, KERNEL_TARGET::target>() {
   static const DepthwiseConv table[] = {
       depthwise_conv_naive,      depthwise_conv_vectorised, depthwise_conv_tiled, depthwise_conv_strip,
       depthwise_conv_split,      depthwise_conv_async,      depthwise_conv_march, depthwise_conv_images,
-#ifdef MOBILENET_SIMD
-      simd_row<DepthwiseConv>(),
-#endif
 #ifdef MOBILENET_ONEDNN
       depthwise_conv_onednn,
+#endif
+#ifdef MOBILENET_SIMD
+      simd_row<DepthwiseConv>(),
 #endif
 #ifdef MOBILENET_CUDNN
       depthwise_conv_cudnn,

@@ -1,3 +1,4 @@
+#include "kernels/common/simd_levels.h"
 #include "kernels/common/target.h"
 #include "kernels/linear/linear.h"
 
@@ -12,12 +13,15 @@ template <>
 std::span<const Linear> rows<Linear, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
   static const Linear table[] = {
-      linear_naive,  linear_warp,        linear_register_tile, linear_tf32,
+      linear_naive,       linear_warp,        linear_register_tile, linear_tf32,
 #ifdef MOBILENET_ONEDNN
       linear_onednn,
 #endif
+#ifdef MOBILENET_SIMD
+      simd_row<Linear>(),
+#endif
 #ifdef MOBILENET_CUBLAS
-      linear_cublas, linear_cublas_tf32,
+      linear_cublas,      linear_cublas_tf32,
 #endif
   };
   return table;

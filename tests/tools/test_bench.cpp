@@ -147,7 +147,7 @@ TEST_CASE("bench checks a large layer at a smaller batch, and says so") {
   const json result = bench_kernels({"--shapes", file.path, "--rows", "simd", "--repeat", "0"});
   for (const json& r : result["results"]) {
     // 100 million operations, of 4.2 million an image, or of twice as many
-    CHECK(r["checked_batch"] == (r["pass"] == "backward_fused" ? 11 : 23));
+    CHECK(r["checked_batch"] == (contains(r["pass"].get<std::string>(), "backward_fused") ? 11 : 23));
     CHECK(r["correct"] == true);
     CHECK(r["worst_error"].get<double>() > 0);  // something was compared that rounds
     CHECK(r["worst_error"].get<double>() <= 1);
