@@ -292,6 +292,7 @@ int run(Options& o, const CLI::App& app) {
   const auto pass = [&] { o.block == "fused" ? folded(images) : model(images); };
   const auto nothing = [] {};
   inference = measure(o, device, clock, parameters, nothing, pass);
+  save_tuning(device);
   measure_ceiling();
 
   if (!o.json.alone()) {
@@ -312,6 +313,7 @@ int run(Options& o, const CLI::App& app) {
             {"parameters", parameters},
             {"batch", o.batch},
             {"kernels", o.device.kernels},
+            {"tune", o.device.tune},
             {"graph", o.graph},
             {"block", o.block},
             {"roofline", to_json(roofline)},

@@ -58,6 +58,7 @@ int eval(const Options& o) {
                                  opened.name, set.class_names.size()));
 
   const Evaluation e = evaluate_showing_progress(loaded, set, o, device);
+  save_tuning(device);
   const std::vector<std::vector<int64_t>> confusion = confusion_matrix(set, e);
   const auto class_images = [&](size_t i) {
     return std::accumulate(confusion[i].begin(), confusion[i].end(), int64_t{0});
@@ -102,6 +103,7 @@ Command add_eval(CLI::App& program) {
   app->add_option("--data", o->data, data_help)->capture_default_str();
   add_options(*app, o->download);
   add_options(*app, o->model);
+  o->device.tune = "cached";  // one pass over a test set seldom earns what timing its rows costs
   add_options(*app, o->device);
   app->add_option("--batch", o->batch, "images at once")
       ->check(whole_number(1, most_images_in_batch))

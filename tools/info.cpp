@@ -10,7 +10,9 @@
 #include "data/download.h"
 #include "data/open.h"
 #include "engine/device/device.h"
+#include "kernels/common/versions.h"
 #include "tools/command.h"
+#include "tools/options.h"
 
 namespace tools {
 namespace {
@@ -23,7 +25,10 @@ json device_info(DeviceType type) {
   const bool built = type == DeviceType::cpu || *build::cuda != 0;
   if (!built) return {{"built", false}, {"present", false}, {"why_not", build::no_cuda}};
   const engine::Runtime& runtime = engine::runtime(type);
-  json info = {{"built", true}, {"present", runtime.device_count() > 0}, {"rows", kernels::all_rows(type)}};
+  json info = {{"built", true},
+               {"present", runtime.device_count() > 0},
+               {"versions", kernels::versions(type)},
+               {"rows", kernels::all_rows(type)}};
   if (runtime.device_count() == 0) {
     info["why_not"] = "this machine has no GPU, or no driver for it";
     return info;
@@ -58,7 +63,8 @@ json info() {
           {"devices", {{"cpu", device_info(DeviceType::cpu)}, {"cuda", device_info(DeviceType::cuda)}}},
           {"default_device", engine::to_string(engine::best_device())},
           {"cores", std::thread::hardware_concurrency()},
-          {"data_folder", data::data_folder().string()}};
+          {"data_folder", data::data_folder().string()},
+          {"tuning_file", tuning_file().string()}};
 }
 
 void print_rows(const json& rows) {
@@ -76,6 +82,7 @@ void print_text(const json& i) {
     fmt::print("  {:<8} {}\n", name, built ? text(library["version"]) : "left out: " + text(library["why_not"]));
   }
   fmt::print("{} cores; data sets are looked for in {}\n", i["cores"].get<int>(), text(i["data_folder"]));
+  fmt::print("times of kernels, for --kernels auto, are kept in {}\n", text(i["tuning_file"]));
   fmt::print("default device: {}\n", text(i["default_device"]));
   for (const auto& [name, device] : i["devices"].items()) {
     const bool built = device["built"].get<bool>(), present = device["present"].get<bool>();

@@ -6,7 +6,11 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
+#include <memory>
 
+#include "engine/device/tuner.h"
+#include "kernels/common/versions.h"
 #include "tools/command.h"
 
 namespace tools {
@@ -76,6 +80,7 @@ void add_options(CLI::App& app, DeviceOptions& o) {
   app.add_option("--precision", o.precision, precision_help)
       ->check(one_of({"fp32", "tf32", "bf16"}))
       ->capture_default_str();
+  app.add_option("--tune", o.tune, tune_help)->check(one_of({"on", "cached", "off"}))->capture_default_str();
   app.add_option("--threads", o.threads, threads_help)->check(whole_number(0, 1024))->capture_default_str();
 }
 
@@ -90,7 +95,29 @@ engine::Device& open_device(const DeviceOptions& o) {
   device.policy.precision = o.precision == "bf16"   ? kernels::Precision::bf16
                             : o.precision == "tf32" ? kernels::Precision::tf32
                                                     : kernels::Precision::fp32;
+  device.tuner = nullptr;
+  if (o.tune != "off" && device.policy.preference == kernels::Policy::Preference::automatic)
+    device.tuner = std::make_shared<engine::Tuner>(engine::tuning_name(device), kernels::versions(device.type()),
+                                                   tuning_file(), o.tune == "on");
   return device;
+}
+
+std::filesystem::path tuning_file() {
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::filesystem::path(value != nullptr ? value : "");
+  };
+  const char* const name = "tuning.json";
+  if (const auto path = variable("MOBILENET_CACHE"); !path.empty()) return path / name;
+  // The XDG Base Directory Specification: a relative path is invalid and to be ignored.
+  if (const auto path = variable("XDG_CACHE_HOME"); path.is_absolute()) return path / "mobilenet" / name;
+  if (const auto path = variable("HOME"); !path.empty()) return path / ".cache" / "mobilenet" / name;
+  return {};
+}
+
+void save_tuning(engine::Device& device) {
+  if (device.tuner == nullptr) return;
+  for (const std::string& message : device.tuner->save()) print_message(message);
 }
 
 }  // namespace tools

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <string>
 
 #include "engine/device/device.h"
@@ -24,7 +25,7 @@ inline constexpr int most_images_in_batch = 65536;
 
 // Which device, which of its kernels, and how many threads emulate them.
 struct DeviceOptions {
-  std::string device = "auto", kernels = "auto", precision = "fp32";
+  std::string device = "auto", kernels = "auto", precision = "fp32", tune = "on";
   int threads = 0;  // 0: all cores
 };
 inline constexpr const char* device_help = "where to compute: cuda (a GPU), cpu, or auto: cuda where there is one";
@@ -35,9 +36,17 @@ inline constexpr const char* precision_help =
     "fp32; tf32: products on tensor cores, which round their factors to 11 bits; bf16: activations and their gradients "
     "are bfloat16, sums, weights and the optimiser fp32";
 inline constexpr const char* threads_help = "threads on the CPU that run native kernels; 0: one a core";
+inline constexpr const char* tune_help =
+    "--kernels auto takes the fastest of the rows that can run a pass: on times those that it does not know yet and "
+    "keeps the winners in a file, cached takes what the file has, off goes by the table's order alone";
 void add_options(CLI::App&, DeviceOptions&);
 
 // The device, set up as the options say. Throws UsageError or engine::InputError.
 engine::Device& open_device(const DeviceOptions&);
+
+// Where --tune keeps what it timed: in $MOBILENET_CACHE, else the user's cache folder. "" where there is none.
+std::filesystem::path tuning_file();
+// Keeps what the device timed since the last call, and says so on standard error.
+void save_tuning(engine::Device&);
 
 }  // namespace tools

@@ -120,6 +120,8 @@ int predict(const Options& o) {
     for (Classified& c : classify(loaded, some, !o.sheet.empty(), device.type())) all.push_back(std::move(c));
   }
 
+  save_tuning(device);
+
   if (!o.sheet.empty()) {  // before anything is printed: it may fail
     std::vector<Tile> tiles;
     for (Classified& c : all) {
@@ -151,6 +153,7 @@ int predict(const Options& o) {
 Command add_predict(CLI::App& program) {
   CLI::App* app = program.add_subcommand("predict", "Classify image files with a trained model");
   const auto o = std::make_shared<Options>();
+  o->device.tune = "cached";  // one pass never earns what timing its rows costs
   app->add_option("--weights", o->weights, "a run's model.safetensors, or weights with timm's names")->required();
   app->add_option("IMAGE", o->images, "JPEG, PNG or BMP files of any size")->required();
   app->add_option("--top", o->top, "how many classes to name")->check(whole_number(1, 100'000))->capture_default_str();

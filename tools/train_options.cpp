@@ -48,6 +48,7 @@ void for_each_option(Options& o, Visit visit) {
   visit("device", o.device.device, changeable, one_of({"auto", "cpu", "cuda"}), device_help);
   visit("kernels", o.device.kernels, changeable, any, kernels_help);
   visit("precision", o.device.precision, fixed, one_of({"fp32", "tf32", "bf16"}), precision_help);
+  visit("tune", o.device.tune, changeable, one_of({"on", "cached", "off"}), tune_help);
   visit("threads", o.device.threads, changeable, whole_number(0, 1024), threads_help);
   visit("workers", o.workers, changeable, whole_number(0, 64), "threads that prepare batches ahead; 0: none");
   visit("epochs", o.epochs, changeable, whole_number(1, 1'000'000), "how often to go through the training images");

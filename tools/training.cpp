@@ -123,10 +123,22 @@ void Training::load(const engine::io::Safetensors& checkpoint) {
     throw engine::InputError(checkpoint.path.string(),
                              fmt::format("epoch {}, step {}: no such step in this run", state_.epoch, state_.step));
   engine::io::load_checkpoint(checkpoint, model_, optimizer_);
+  // The rows that the run took, so that it goes on to the same bits whatever was timed since.
+  const json saved = engine::io::checkpoint_state(checkpoint);
+  if (device_.tuner == nullptr || !saved.contains("kernels")) return;
+  try {
+    if (!device_.tuner->resume(saved.at("kernels")))
+      progress_.message(fmt::format("kernels: the run took its rows on another device ({}), so they are chosen anew",
+                                    saved.at("kernels").at("device").get<std::string>()));
+  } catch (const json::exception&) {
+    throw engine::InputError(checkpoint.path.string(),
+                             "no checkpoint of `mobilenet train`: its \"kernels\" is damaged");
+  }
 }
 
 void Training::save_checkpoint() {
-  const json state = {{"training", to_json(state_)}, {"options", config_.at("options")}, {"data", config_.at("data")}};
+  json state = {{"training", to_json(state_)}, {"options", config_.at("options")}, {"data", config_.at("data")}};
+  if (device_.tuner != nullptr) state["kernels"] = device_.tuner->record();
   engine::io::save_checkpoint(folder_ / checkpoint_file, model_, optimizer_, state);
 }
 
@@ -171,6 +183,7 @@ bool Training::train_epoch(const Interrupt& interrupt) {
     const bool interrupted = interrupt.requested();
     const auto start = std::chrono::steady_clock::now();
     if (!interrupted) step();
+    keep_tuning();
     const bool saves = options_.save_steps > 0 && state_.step % options_.save_steps == 0;
     const bool last = interrupted || state_.step == steps();
     if (last || saves || state_.step % loss_every == 0) read_totals();
@@ -194,11 +207,18 @@ std::optional<Evaluation> Training::validate(const Interrupt& interrupt) {
 
 std::optional<Evaluation> Training::evaluate_showing_progress(models::MobileNetV1& model, Batches& batches,
                                                               ProgressState shown, const Interrupt& interrupt) {
-  return evaluate(model, batches, [&](int64_t done) {
+  const auto evaluation = evaluate(model, batches, [&](int64_t done) {
     shown.done = done;
     progress_.show(shown);
     return !interrupt.requested();
   });
+  keep_tuning();
+  return evaluation;
+}
+
+void Training::keep_tuning() {
+  if (device_.tuner == nullptr) return;
+  for (const std::string& message : device_.tuner->save()) progress_.message(message);
 }
 
 void Training::step() {

@@ -69,6 +69,7 @@ class Training {
   bool train_epoch(const Interrupt&);        // from state_.step on
   void step();                               // loads the next batch and puts its step on the device, waiting for none
   void run_step(int64_t images);             // of the batch that was loaded: as a graph where that is wanted
+  void keep_tuning();                        // what the device timed, to its file, saying so
   void work();                               // what run_step runs or captures: launches only
   void write_totals();                       // the state's sums to the device
   void read_totals();                        // and back; throws where a loss was no number

@@ -55,13 +55,18 @@ void* Allocator::take(std::map<size_t, std::vector<void*>>& from, size_t size) {
 
 void* Allocator::from_runtime(size_t size) {
   ++stats_.runtime_allocations;
+  const auto allocate = [&] {
+    void* const block = runtime_.allocate(size);
+    from_runtime_[reinterpret_cast<std::uintptr_t>(block)] = size;
+    return block;
+  };
   try {
-    return runtime_.allocate(size);
+    return allocate();
   } catch (const kernels::Error&) {
     empty_cache();
   }
   try {
-    return runtime_.allocate(size);
+    return allocate();
   } catch (const kernels::Error& error) {
     throw Error("allocate",
                 fmt::format("no memory for {} bytes beside the {} in use: {}", size, stats_.in_use, error.what()));
@@ -102,8 +107,18 @@ void Allocator::empty_cache() {
   for (auto& [size, blocks] : free_)
     for (; !blocks.empty(); blocks.pop_back()) {
       runtime_.free(blocks.back());
+      from_runtime_.erase(reinterpret_cast<std::uintptr_t>(blocks.back()));
       stats_.cached -= size;
     }
+}
+
+std::span<std::byte> Allocator::around(const void* pointer) const {
+  const auto address = reinterpret_cast<std::uintptr_t>(pointer);
+  auto block = from_runtime_.upper_bound(address);
+  if (block == from_runtime_.begin()) return {};
+  --block;
+  if (address >= block->first + block->second) return {};
+  return {reinterpret_cast<std::byte*>(block->first), block->second};
 }
 
 }  // namespace engine

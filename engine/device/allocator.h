@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -58,6 +59,10 @@ class Allocator {
   // Gives the pool's blocks back to all; those that live buffers occupy, once they are released.
   void dissolve(MemoryPool&);
 
+  // The memory that the runtime gave around this address, which is at least the block that the address lies in; nothing
+  // where it is not this allocator's.
+  std::span<std::byte> around(const void* pointer) const;
+
   const MemoryStats& stats() const { return stats_; }
   void reset_peak() { stats_.peak = stats_.in_use; }
 
@@ -71,6 +76,7 @@ class Allocator {
   std::map<size_t, std::vector<void*>> free_;                                  // size class -> blocks
   MemoryPool* pool_ = nullptr;                                                 // that blocks come from now
   std::unordered_map<void*, MemoryPool*> pool_of_;                             // of each block of a pool
+  std::map<std::uintptr_t, size_t> from_runtime_;                              // all blocks: address, bytes
   MemoryStats stats_;
 };
 

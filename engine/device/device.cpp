@@ -92,15 +92,18 @@ void Graph::begin() {
     device_.allocator().end_pool();
     throw;
   }
+  device_.capturing_ = true;
 }
 
 void Graph::end() {
+  device_.capturing_ = false;
   device_.allocator().end_pool();
   workspaces_[1] = device_.workspace_;
   graph_ = device_.runtime().capture_end(device_.stream(), &nodes_);
 }
 
 void Graph::discard() {
+  device_.capturing_ = false;
   device_.allocator().end_pool();
   try {
     device_.runtime().graph_destroy(device_.runtime().capture_end(device_.stream(), &nodes_));

@@ -13,6 +13,7 @@
 namespace engine {
 
 class Buffer;
+class Tuner;
 
 // One object a DeviceType, made when it is first asked for and never destroyed, so that tensors of any lifetime can
 // give their memory back. One thread drives a device; loader threads work on host memory.
@@ -25,10 +26,14 @@ class Device {
 
   // The rows of kernels to take: `device.policy = kernels::parse_policy("native", device.type())`.
   kernels::Policy policy;
+  // What times them, where the policy leaves several to take (tuner.h); without one, kernels::choose() alone says.
+  std::shared_ptr<Tuner> tuner;
 
   // The context to hand to a kernel, with a workspace of at least this many bytes. Contents of the workspace do not
   // survive the next call.
   kernels::Context& context(size_t workspace_bytes = 0);
+
+  bool is_capturing() const { return capturing_; }  // a Graph: what is put on the stream does not run now
 
   // Waits until all work put on the device so far is done. Throws Error where some of it failed.
   void synchronize();
@@ -49,6 +54,7 @@ class Device {
   kernels::Context context_;
   std::shared_ptr<Buffer> workspace_;
   int64_t graph_launches_ = 0, synchronizations_ = 0;
+  bool capturing_ = false;
 };
 
 // Throws InputError for cuda where this build or this machine has no GPU.

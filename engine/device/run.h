@@ -1,10 +1,13 @@
 // Running one pass of an operation on a device: from the operation's table to the kernel.
 #pragma once
 
+#include <algorithm>
 #include <typeinfo>
 
 #include "engine/device/device.h"
+#include "engine/device/tuner.h"
 #include "engine/error.h"
+#include "kernels/common/candidates.h"
 
 namespace kernels {
 struct AddShape;
@@ -63,14 +66,44 @@ size_t pass_offset(Pass Row::*pass) {
   return reinterpret_cast<const char*>(&(row.*pass)) - reinterpret_cast<const char*>(&row);
 }
 
-// run(device, &kernels::Relu6::forward, shape, x, y): takes the row that kernels::choose names under the device's
-// policy, makes sure that the workspace is large enough, and puts the pass on the device's stream. Throws Error, with
-// operation, row and shape, where no row supports the shape or the launch fails.
+// The row to run a pass by: kernels::choose()'s, or where the device has a Tuner and there are several to take, the
+// fastest.
+template <class Row, class Pass, class Shape, class... Arguments>
+const Row& row_for(Device& device, Pass Row::*pass, const Shape& shape, Arguments&... arguments) {
+  const Row& usual = kernels::choose(device.type(), device.policy, shape, pass);
+  if (device.tuner == nullptr) return usual;
+  const auto rows = kernels::candidates(device.type(), device.policy, shape, pass);
+  if (rows.size() < 2) return usual;
+  Tuner::Choice choice = {std::string(Row::operation) + "." + kernels::pass_name(pass) + " " +
+                              kernels::elements_of<Row> +
+                              (device.policy.precision == kernels::Precision::fp32   ? ", "
+                               : device.policy.precision == kernels::Precision::tf32 ? " by tf32, "
+                                                                                     : " by bf16, ") +
+                              describe(shape),
+                          {},
+                          0};
+  size_t workspace = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    choice.rows.push_back(rows[i]->name);
+    if (rows[i] == &usual) choice.usual = i;
+    workspace = std::max(workspace, rows[i]->workspace(shape));
+  }
+  if (const int known = device.tuner->known(choice); known >= 0) return *rows[known];
+  Written written(device);
+  if (!device.is_capturing()) (note_written(written, shape, arguments), ...);
+  return *rows[device.tuner->find(device, choice, written, workspace, [&](kernels::Context& context, size_t i) {
+    (rows[i]->*pass)(context, shape, arguments...);
+  })];
+}
+
+// run(device, &kernels::Relu6::forward, shape, x, y): takes the row of row_for(), makes sure that the workspace is
+// large enough, and puts the pass on the device's stream. Throws Error, with operation, row and shape, where no row
+// supports the shape or the launch fails.
 template <class Row, class Pass, class Shape, class... Arguments>
 void run(Device& device, Pass Row::*pass, const Shape& shape, Arguments&&... arguments) {
   const char* name = "";
   try {
-    const Row& row = kernels::choose(device.type(), device.policy, shape, pass);
+    const Row& row = row_for(device, pass, shape, arguments...);
     name = row.name;
     kernels::Context& context = device.context(row.workspace(shape));
     const PassCall call = {Row::operation, name, &typeid(Row), pass_offset(pass), &shape};

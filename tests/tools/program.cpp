@@ -15,12 +15,20 @@
 #include "catch.h"
 
 namespace program {
+
+fs::path& tuning_folder() {
+  static const Folder of_this_process;
+  static fs::path path = of_this_process.path;
+  return path;
+}
+
 namespace {
 
 // In a child process: becomes the program.
-[[noreturn]] void become_program(const std::vector<std::string>& arguments, const fs::path& in) {
+[[noreturn]] void become_program(const std::vector<std::string>& arguments, const fs::path& in, const fs::path& cache) {
   if (!in.empty() && ::chdir(in.c_str()) != 0) ::_exit(127);
   ::setenv("MOBILENET_DATA", "/nonexistent", 1);
+  ::setenv("MOBILENET_CACHE", cache.c_str(), 1);
   std::vector<char*> words = {const_cast<char*>(MOBILENET_PROGRAM)};
   for (const std::string& argument : arguments) words.push_back(const_cast<char*>(argument.c_str()));
   words.push_back(nullptr);
@@ -31,12 +39,13 @@ namespace {
 // The program as a child process that writes into the files `out` and `err` of the folder.
 pid_t start(const std::vector<std::string>& arguments, const fs::path& in, const Folder& folder) {
   const std::string out = folder / "out", err = folder / "err";
+  const fs::path cache = tuning_folder();
   const pid_t child = ::fork();
   if (child < 0) throw std::runtime_error("fork failed");
   if (child == 0) {
     ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
     ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
-    become_program(arguments, in);
+    become_program(arguments, in, cache);
   }
   return child;
 }
@@ -71,9 +80,10 @@ Result run_on_terminal(const std::vector<std::string>& arguments, int columns,
   winsize size{};
   size.ws_row = 24, size.ws_col = static_cast<unsigned short>(columns);
   int terminal = -1;
+  const fs::path cache = tuning_folder();
   const pid_t child = ::forkpty(&terminal, nullptr, nullptr, &size);
   if (child < 0) throw std::runtime_error("forkpty failed");
-  if (child == 0) become_program(arguments, {});
+  if (child == 0) become_program(arguments, {}, cache);
   std::string all;
   char buffer[4096];
   for (;;) {

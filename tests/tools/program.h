@@ -16,6 +16,9 @@ struct Result {
   std::string out, err;
 };
 
+// Where --tune keeps its file: at first a folder of this process's, so that what one run timed the next one knows.
+fs::path& tuning_folder();
+
 // Runs `mobilenet ARGUMENTS…` to its end in the folder `in` (empty: where the test runs). The data folder is one that
 // does not exist, so that --data auto finds nothing.
 Result run(const std::vector<std::string>& arguments, const fs::path& in = {});

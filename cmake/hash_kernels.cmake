@@ -1,0 +1,11 @@
+# cmake -DROOT=… -DOUT=… -P hash_kernels.cmake: writes the header OUT with a hash of all sources of ROOT/kernels.
+file(GLOB sources ${ROOT}/kernels/*/*.cu ${ROOT}/kernels/*/*.cpp ${ROOT}/kernels/*/*.h)
+list(SORT sources)
+set(all)
+foreach(source ${sources})
+  file(SHA256 ${source} hash)
+  string(APPEND all ${hash})
+endforeach()
+string(SHA256 hash "${all}")
+string(SUBSTRING ${hash} 0 12 hash)
+file(WRITE ${OUT} "inline constexpr const char* sources_hash = \"${hash}\";\n")
