@@ -25,14 +25,12 @@ json device_info(DeviceType type) {
   const bool built = type == DeviceType::cpu || *build::cuda != 0;
   if (!built) return {{"built", false}, {"present", false}, {"why_not", build::no_cuda}};
   const engine::Runtime& runtime = engine::runtime(type);
-  json info = {{"built", true},
-               {"present", runtime.device_count() > 0},
-               {"versions", kernels::versions(type)},
-               {"rows", kernels::all_rows(type)}};
+  json info = {{"built", true}, {"present", runtime.device_count() > 0}, {"rows", kernels::all_rows(type)}};
   if (runtime.device_count() == 0) {
     info["why_not"] = "this machine has no GPU, or no driver for it";
     return info;
   }
+  info["versions"] = kernels::versions(type);  // only here: it loads cuBLASLt
   const engine::DeviceProperties p = runtime.properties();
   info["name"] = p.name;
   info["multiprocessors"] = p.multiprocessors;
