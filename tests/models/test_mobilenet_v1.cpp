@@ -11,6 +11,7 @@
 #include "engine/device/device.h"
 #include "engine/error.h"
 #include "engine/io/checkpoint.h"
+#include "engine/support.h"
 
 using namespace models;
 using engine::DeviceType;
@@ -57,10 +58,10 @@ struct TemporaryFile {
   ~TemporaryFile() { std::filesystem::remove(path); }
 };
 
-Tensor image_batch(int64_t batch, int64_t resolution) {
+Tensor image_batch(int64_t batch, int64_t resolution, DeviceType device = DeviceType::cpu) {
   std::vector<float> values(batch * resolution * resolution * 3);
   for (size_t i = 0; i < values.size(); ++i) values[i] = std::sin(0.37f * static_cast<float>(i % 9973));
-  return Tensor::from_host(values, {batch, resolution, resolution, 3}, DeviceType::cpu);
+  return Tensor::from_host(values, {batch, resolution, resolution, 3}, device);
 }
 
 }  // namespace
@@ -362,22 +363,23 @@ TEST_CASE("the folded network in bfloat16 computes what the model does, within i
   CHECK(folded != exact);
 }
 
-TEST_CASE("fused and plain training passes agree: loss, gradients, running statistics") {
+TEST_CASE("fused and plain training passes agree: loss, gradients, running statistics", "[gpu]") {
+  if (!test::device_present()) return;
   const char* const kernels = GENERATE("native", "auto");
   const int resolution = GENERATE(32, 64);
   const double width = GENERATE(0.25, 0.1);
-  engine::Device& device = engine::device(DeviceType::cpu);
+  engine::Device& device = engine::device(test::device());
   device.policy = kernels::parse_policy(kernels, device.type());
   std::vector<std::vector<float>> results[2];
   for (const bool fused : {false, true}) {
-    engine::nn::Init init{.seed = 5};
+    engine::nn::Init init{.device = device.type(), .seed = 5};
     MobileNetV1 model(init, {width, resolution, 10});
     age(model);
     model.fused = fused;
     std::vector<int32_t> labels(24);
     for (size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<int32_t>(i * 7 % 10);
-    const Tensor loss = engine::cross_entropy(model(image_batch(24, resolution)),
-                                              Tensor::from_host<int32_t>(labels, {24}, DeviceType::cpu))
+    const Tensor loss = engine::cross_entropy(model(image_batch(24, resolution, device.type())),
+                                              Tensor::from_host<int32_t>(labels, {24}, device.type()))
                             .loss;
     engine::backward(loss);
     results[fused].push_back(loss.to_host<float>());
