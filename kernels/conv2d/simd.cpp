@@ -122,21 +122,34 @@ void forward_fused(Context& context, const Conv2dShape& s, const float* x, const
   finish_statistics(context, {M, tasks.rows}, O, z, partials, norm_z);
 }
 
-void backward_weight_fused(Context& context, const Conv2dShape& s, const float* x, const float* z,
-                           const FusedNorm& norm_z, const float* du_z, float* dw) {
+// dw = dyᵀ · (the neighbours of x). gradients(k, depth, buffer): so many rows of dy from row k on, in place or in the
+// buffer of buffer_floats.
+template <int buffer_floats, class Gradients>
+void multiply_gradients(Context& context, const Conv2dShape& s, const float* x, const Gradients& gradients, float* dw) {
   const Plan plan(s);
-  const int64_t O = s.out_channels;
-  multiply_transposed<operand_floats>(
-      context, plan.weight, plan.packed_of(context),
-      [=](int64_t k, int64_t depth, float* a) {
-        gradient_rows(norm_z, depth, 0, O, O, z + k * O, du_z + k * O, padded(O), a);
-        return Rows{a, padded(O)};
-      },
+  multiply_transposed<buffer_floats>(
+      context, plan.weight, plan.packed_of(context), gradients,
       [=](int64_t k, int64_t depth, int64_t first, int64_t columns, float* panel) {
         for (int64_t i = 0; columns < tile_columns && i < depth * tile_columns; ++i) panel[i] = 0;
         gather(s, x, k, depth, first, columns, tile_columns, panel);
       },
       dw);
+}
+
+void backward_weight(Context& context, const Conv2dShape& s, const float* x, const float* dy, float* dw) {
+  const int64_t O = s.out_channels;
+  const auto gradients = [=](int64_t k, int64_t, float*) { return Rows{dy + k * O, O}; };
+  multiply_gradients<1>(context, s, x, gradients, dw);
+}
+
+void backward_weight_fused(Context& context, const Conv2dShape& s, const float* x, const float* z,
+                           const FusedNorm& norm_z, const float* du_z, float* dw) {
+  const int64_t O = s.out_channels;
+  const auto gradients = [=](int64_t k, int64_t depth, float* a) {
+    gradient_rows(norm_z, depth, 0, O, O, z + k * O, du_z + k * O, padded(O), a);
+    return Rows{a, padded(O)};
+  };
+  multiply_gradients<operand_floats>(context, s, x, gradients, dw);
 }
 
 }  // namespace
@@ -151,7 +164,7 @@ const Conv2d& simd_row<Conv2d>() {
       .workspace = [](const Conv2dShape& s) { return Plan(s).bytes(); },
       .forward = forward,
       .backward_data = nullptr,
-      .backward_weight = nullptr,
+      .backward_weight = backward_weight,
       .forward_fused = forward_fused,
       .backward_weight_fused = backward_weight_fused,
       .forward_folded = forward_folded,
