@@ -189,13 +189,16 @@ void inference(const S& s, Numbers& n) {
   reference::batchnorm_forward_inference(s, n[0].data(), n[1].data(), n[2].data(), n[3].data(), n[4].data(),
                                          double{eps}, n[5].data());
 }
-// A handful of roundings, each of a factor of γ·(x-μ)/σ or of the sum.
+// A handful of roundings, each of a term of γ·x/σ - γ·μ/σ + β: a row may subtract μ from x, or make β - γ·μ/σ first, as
+// cuDNN does.
 template <class T>
 Numbers inference_allowed(const S& s, const Numbers& before, const Numbers& after, Precision) {
   Numbers allowed = after;
   for (size_t i = 0; i < allowed[5].size(); ++i) {
-    const double bias = before[2][i % s.channels];
-    allowed[5][i] = rounded_to<T>(8 * unit * (std::fabs(after[5][i] - bias) + std::fabs(bias)), after[5][i]);
+    const int64_t c = i % s.channels;
+    const double scale = std::fabs(before[1][c]) / std::sqrt(before[4][c] + double{eps});
+    const double terms = scale * (std::fabs(before[0][i]) + std::fabs(before[3][c])) + std::fabs(before[2][c]);
+    allowed[5][i] = rounded_to<T>(8 * unit * terms, after[5][i]);
   }
   return allowed;
 }

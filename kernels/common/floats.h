@@ -16,9 +16,16 @@ inline bool all_aligned(std::initializer_list<const void*> pointers) {
   return true;
 }
 
+// Selections one after the other: of `u < 0 ? 0 : u > 6 ? 6 : u` nvcc makes branches.
+__device__ __forceinline__ float clamp6(float u) {
+  const float above = u < 0 ? 0.0f : u;
+  return above > 6 ? 6.0f : above;
+}
+
 // load, store      V floats at p; for V = 4, p is 16-byte aligned. Or V bfloat16; for V = 4, p is 8-byte aligned
 // each(f)          f(0), f(1) … as the elements
 // [k], sum()       one of them; their sum
+// where(wanted)    themselves, else zeros, with no branch
 // add, subtract, multiply_add  += a; -= a; += a · b, element by element, or by one factor for all
 // relu6(), relu6_gradient(da)  of the elements as u (kernels/relu6/relu6.h); NaN stays NaN, and passes no gradient
 template <int V>
@@ -37,12 +44,13 @@ struct Floats<1> {
   __device__ __forceinline__ void store(float* p) const { *p = v; }
   __device__ __forceinline__ void store(Bf16* p) const { *p = to_bf16(v); }
   __device__ __forceinline__ float operator[](int) const { return v; }
+  __device__ __forceinline__ Floats where(bool wanted) const { return {wanted ? v : 0.0f}; }
   __device__ __forceinline__ float sum() const { return v; }
   __device__ __forceinline__ void add(const Floats& a) { v += a.v; }
   __device__ __forceinline__ void subtract(const Floats& a) { v -= a.v; }
   __device__ __forceinline__ void multiply_add(const Floats& a, const Floats& b) { v += a.v * b.v; }
   __device__ __forceinline__ void multiply_add(float a, const Floats& b) { v += a * b.v; }
-  __device__ __forceinline__ Floats relu6() const { return {v < 0 ? 0.0f : v > 6 ? 6.0f : v}; }
+  __device__ __forceinline__ Floats relu6() const { return {clamp6(v)}; }
   __device__ __forceinline__ Floats relu6_gradient(const Floats& da) const {
     return {(v < 6 ? v : 0.0f) > 0 ? da.v : 0.0f};
   }
@@ -71,6 +79,7 @@ struct Floats<4> {
     for (int k = 0; k < 4; ++k) p[k] = to_bf16(v[k]);
   }
   __forceinline__ float operator[](int k) const { return v[k]; }
+  __forceinline__ Floats where(bool wanted) const { return wanted ? *this : zero(); }
   __forceinline__ float sum() const { return (v[0] + v[1]) + (v[2] + v[3]); }
   __forceinline__ void add(const Floats& a) { v += a.v; }
   __forceinline__ void subtract(const Floats& a) { v -= a.v; }
@@ -104,6 +113,9 @@ struct Floats<4> {
                                     uint32_t{to_bf16(v.z).bits} | uint32_t{to_bf16(v.w).bits} << 16};
   }
   __device__ __forceinline__ float operator[](int k) const { return k == 0 ? v.x : k == 1 ? v.y : k == 2 ? v.z : v.w; }
+  __device__ __forceinline__ Floats where(bool wanted) const {
+    return each([&](int k) { return wanted ? (*this)[k] : 0.0f; });
+  }
   __device__ __forceinline__ float sum() const { return (v.x + v.y) + (v.z + v.w); }
   __device__ __forceinline__ void add(const Floats& a) { v.x += a.v.x, v.y += a.v.y, v.z += a.v.z, v.w += a.v.w; }
   __device__ __forceinline__ void subtract(const Floats& a) { v.x -= a.v.x, v.y -= a.v.y, v.z -= a.v.z, v.w -= a.v.w; }
@@ -114,14 +126,36 @@ struct Floats<4> {
     v.x += a * b.v.x, v.y += a * b.v.y, v.z += a * b.v.z, v.w += a * b.v.w;
   }
   __device__ __forceinline__ Floats relu6() const {
-    const Floats& u = *this;
-    return each([&](int k) { return u[k] < 0 ? 0.0f : u[k] > 6 ? 6.0f : u[k]; });
+    return each([&](int k) { return clamp6((*this)[k]); });
   }
   __device__ __forceinline__ Floats relu6_gradient(const Floats& da) const {
     const Floats& u = *this;
     return each([&](int k) { return (u[k] < 6 ? u[k] : 0.0f) > 0 ? da[k] : 0.0f; });
   }
 #endif
+};
+
+// V neighbours as they come from an array of T, not looked at yet: a kernel that loads several before it unpacks the
+// first waits once for them all.
+template <int V, class T>
+struct Packed;
+
+template <int V>
+struct Packed<V, float> {
+  Floats<V> values;
+  __device__ static __forceinline__ Packed load(const float* p) { return {Floats<V>::load(p)}; }
+  __device__ __forceinline__ Floats<V> unpack() const { return values; }
+};
+
+template <int V>
+struct Packed<V, Bf16> {
+  struct alignas(V * sizeof(Bf16)) Bits {
+    Bf16 v[V];
+  } bits;
+  __device__ static __forceinline__ Packed load(const Bf16* p) { return {*reinterpret_cast<const Bits*>(p)}; }
+  __device__ __forceinline__ Floats<V> unpack() const {
+    return Floats<V>::each([&](int k) { return to_float(bits.v[k]); });
+  }
 };
 
 }  // namespace kernels::KERNEL_TARGET

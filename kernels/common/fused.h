@@ -1,11 +1,13 @@
 // The device side of fused_norm.h: what a kernel does where it loads its operand (a prologue) and where it stores its
 // result (an epilogue). The kernels are templates over both, so a plain pass and a fused one are the same text:
 //
-//   prologue    p(i), V neighbouring elements of the operand at index i
+//   prologue    p(i), V neighbouring elements of the operand at index i: p.value(p.fetch(i)). fetch() only loads, so
+//               who fetches several before the first value() waits for memory once.
 //     Plain       x[i], as it lies in memory
 //     Activated   the activation behind z[i]
 //     Gradient    dz, from z[i] and du[i]
-//   epilogue    e(i, value), stores V elements at index i; e.finish(…), when the block has stored everything
+//   epilogue    e(i, value, e.fetch(i)), stores V elements at index i; fetch() loads what it takes besides the value.
+//               e.finish(…), when the block has stored everything
 //     Bare        nothing but the store
 //     Folded      stores ReLU6(value + the norm's bias): inference, where the rest of the norm is in the weights
 //     Counted     also the statistics of what it stored: partials[slice] = (mean, Σ(z-mean)²)
@@ -48,17 +50,17 @@ struct Activation {
 // z, du → dz
 template <int V>
 struct NormGradient {
-  Floats<V> scale, slope, constant;  // the constant less slope·μ, so that z need not lose its mean first
+  Floats<V> scale, slope, constant, mean;
   __device__ __forceinline__ NormGradient(const FusedNorm& norm, int c)
       : scale(Floats<V>::load(norm.scale + c)),
         slope(Floats<V>::load(norm.slope + c)),
-        constant(Floats<V>::load(norm.constant + c)) {
-    auto shift = Floats<V>::zero();
-    shift.multiply_add(slope, Floats<V>::load(norm.mean + c));
-    constant.subtract(shift);
-  }
+        constant(Floats<V>::load(norm.constant + c)),
+        mean(Floats<V>::load(norm.mean + c)) {}
   __device__ __forceinline__ Floats<V> operator()(const Floats<V>& z, const Floats<V>& du) const {
-    auto dz = constant;
+    // The constant less slope·μ, so that z need not lose its mean first; computed once for all elements.
+    auto dz = constant, shift = Floats<V>::zero();
+    shift.multiply_add(slope, mean);
+    dz.subtract(shift);
     dz.multiply_add(slope, z);
     dz.multiply_add(scale, du);
     return dz;
@@ -91,36 +93,52 @@ template <int V, class T>
 struct Plain {
   using Element = T;
   static constexpr int width = V;
+  static constexpr int arrays = 1;
   static constexpr bool fused = false;
   const T* x;
   __device__ __forceinline__ Plain(const T* x, const T*, int64_t offset, const FusedNorm&, int) : x(x + offset) {}
-  __device__ __forceinline__ Floats<V> operator()(int64_t i) const { return Floats<V>::load(x + i); }
+  using Fetched = Packed<V, T>;
+  __device__ __forceinline__ Fetched fetch(int64_t i) const { return Fetched::load(x + i); }
+  __device__ __forceinline__ Floats<V> value(const Fetched& fetched) const { return fetched.unpack(); }
+  __device__ __forceinline__ Floats<V> operator()(int64_t i) const { return value(fetch(i)); }
 };
 
 template <int V, class T>
 struct Activated {
   using Element = T;
   static constexpr int width = V;
+  static constexpr int arrays = 1;
   static constexpr bool fused = true;
   const T* z;
   Activation<V> activation;
   __device__ __forceinline__ Activated(const T* z, const T*, int64_t offset, const FusedNorm& norm, int c)
       : z(z + offset), activation(norm, c) {}
-  __device__ __forceinline__ Floats<V> operator()(int64_t i) const { return activation(Floats<V>::load(z + i)); }
+  using Fetched = Packed<V, T>;
+  __device__ __forceinline__ Fetched fetch(int64_t i) const { return Fetched::load(z + i); }
+  __device__ __forceinline__ Floats<V> value(const Fetched& fetched) const { return activation(fetched.unpack()); }
+  __device__ __forceinline__ Floats<V> operator()(int64_t i) const { return value(fetch(i)); }
 };
 
 template <int V, class T>
 struct Gradient {
   using Element = T;
   static constexpr int width = V;
+  static constexpr int arrays = 2;
   static constexpr bool fused = true;
   const T *z, *du;
   NormGradient<V> gradient;
   __device__ __forceinline__ Gradient(const T* z, const T* du, int64_t offset, const FusedNorm& norm, int c)
       : z(z + offset), du(du + offset), gradient(norm, c) {}
-  __device__ __forceinline__ Floats<V> operator()(int64_t i) const {
-    return gradient(Floats<V>::load(z + i), Floats<V>::load(du + i));
+  struct Fetched {
+    Packed<V, T> z, du;
+  };
+  __device__ __forceinline__ Fetched fetch(int64_t i) const {
+    return {Packed<V, T>::load(z + i), Packed<V, T>::load(du + i)};
   }
+  __device__ __forceinline__ Floats<V> value(const Fetched& fetched) const {
+    return gradient(fetched.z.unpack(), fetched.du.unpack());
+  }
+  __device__ __forceinline__ Floats<V> operator()(int64_t i) const { return value(fetch(i)); }
 };
 
 // The N pixels of a row from column `first` on, through a prologue; zero outside columns 0 … width - 1, since it is the
@@ -128,11 +146,13 @@ struct Gradient {
 template <class Load, int V, int N>
 __device__ __forceinline__ void load_row(Floats<V> (&pixels)[N], const Load& load, int64_t row, int first, int width,
                                          int channels) {
+  const auto inside = [&](int k) { return first + k >= 0 && first + k < width; };
+  typename Load::Fetched fetched[N];
 #pragma unroll
-  for (int k = 0; k < N; ++k) {
-    const int j = first + k;
-    pixels[k] = j >= 0 && j < width ? load(row + j * channels) : Floats<V>::zero();
-  }
+  for (int k = 0; k < N; ++k)
+    fetched[k] = inside(k) ? load.fetch(row + (first + k) * channels) : typename Load::Fetched{};
+#pragma unroll
+  for (int k = 0; k < N; ++k) pixels[k] = load.value(fetched[k]).where(inside(k));
 }
 
 // What an array of T makes of values: statistics and sums are of these.
@@ -147,6 +167,8 @@ __device__ __forceinline__ Floats<V> as_stored(const Floats<V>& value) {
 // finish(c, channels, slice, partials), for all threads of a block of (groups, lanes) threads, at most `threads`. Lanes
 // with something to store come before those without.
 
+struct Nothing {};
+
 template <int V, class T>
 struct Bare {
   using Element = T;
@@ -154,7 +176,10 @@ struct Bare {
   static constexpr bool fused = false;
   T* y;
   __device__ __forceinline__ Bare(T* y, const T*, int64_t offset, const FusedNorm&, int) : y(y + offset) {}
-  __device__ __forceinline__ void operator()(int64_t i, const Floats<V>& value, bool = true) { value.store(y + i); }
+  __device__ __forceinline__ Nothing fetch(int64_t) const { return {}; }
+  __device__ __forceinline__ void operator()(int64_t i, const Floats<V>& value, Nothing, bool = true) {
+    value.store(y + i);
+  }
   template <int threads>
   __device__ __forceinline__ void finish(int, int, int64_t, const Partials&) const {}
 };
@@ -168,7 +193,8 @@ struct Folded {
   Floats<V> bias;
   __device__ __forceinline__ Folded(T* y, const T*, int64_t offset, const FusedNorm& norm, int c)
       : y(y + offset), bias(Floats<V>::load(norm.bias + c)) {}
-  __device__ __forceinline__ void operator()(int64_t i, Floats<V> value, bool = true) {
+  __device__ __forceinline__ Nothing fetch(int64_t) const { return {}; }
+  __device__ __forceinline__ void operator()(int64_t i, Floats<V> value, Nothing, bool = true) {
     value.add(bias);
     value.relu6().store(y + i);
   }
@@ -184,7 +210,8 @@ struct Counted {
   T* z;
   Statistics<V> statistics;
   __device__ __forceinline__ Counted(T* z, const T*, int64_t offset, const FusedNorm&, int) : z(z + offset) {}
-  __device__ __forceinline__ void operator()(int64_t i, const Floats<V>& value, bool may_be_first = true) {
+  __device__ __forceinline__ Nothing fetch(int64_t) const { return {}; }
+  __device__ __forceinline__ void operator()(int64_t i, const Floats<V>& value, Nothing, bool may_be_first = true) {
     value.store(z + i);
     statistics.add(as_stored<T>(value), may_be_first);
   }
@@ -206,8 +233,9 @@ struct Masked {
   NormMask<V> mask;
   __device__ __forceinline__ Masked(T* du, const T* x, int64_t offset, const FusedNorm& norm, int c)
       : du(du + offset), x(x + offset), mask(norm, c) {}
-  __device__ __forceinline__ void operator()(int64_t i, const Floats<V>& da, bool = true) {
-    mask(Floats<V>::load(x + i), as_stored<T>(da)).store(du + i);
+  __device__ __forceinline__ Packed<V, T> fetch(int64_t i) const { return Packed<V, T>::load(x + i); }
+  __device__ __forceinline__ void operator()(int64_t i, const Floats<V>& da, const Packed<V, T>& x, bool = true) {
+    mask(x.unpack(), as_stored<T>(da)).store(du + i);
   }
   template <int threads>
   __device__ __forceinline__ void finish(int c, int channels, int64_t slice, const Partials& partials) const {

@@ -1,5 +1,7 @@
-// The last pass of statistics.h: what the slices found, joined in a fixed order. A block takes
-// 32 channels, so its reads are runs of 128 bytes; its lanes share the slices, then the first adds up what all found.
+// The last pass of statistics.h: what the slices found, joined in a fixed order. A block takes 8 channels, so its reads
+// are runs of 32 bytes, the least that memory gives at once; its lanes share the slices, then add up what all found,
+// two and two. There are up to thousands of slices but few channels: what counts is how many loads are under way at
+// once.
 #include "kernels/batchnorm/batchnorm.h"
 #include "kernels/common/statistics.h"
 
@@ -7,15 +9,20 @@ namespace kernels::KERNEL_TARGET {
 
 namespace {
 
-constexpr int threads = 512, block_channels = 32, lanes = threads / block_channels;
+constexpr int threads = 512, block_channels = 8, lanes = threads / block_channels;
+constexpr int most_weight_lanes = 16;
 
-// The lanes' values of the thread's channel, added from the first to the last. Has a barrier: for all threads.
+// The lanes' values of the thread's channel, added two and two. Has barriers: for all threads.
 __device__ __forceinline__ float add_lanes(float (&values)[lanes][block_channels], float own) {
   values[threadIdx.y][threadIdx.x] = own;
+#pragma unroll
+  for (int step = lanes / 2; step > 0; step /= 2) {
+    __syncthreads();
+    if (static_cast<int>(threadIdx.y) < step)
+      values[threadIdx.y][threadIdx.x] += values[threadIdx.y + step][threadIdx.x];
+  }
   __syncthreads();
-  float sum = 0;
-  for (int lane = 0; lane < lanes; ++lane) sum += values[lane][threadIdx.x];
-  return sum;
+  return values[0][threadIdx.x];
 }
 
 }  // namespace
@@ -29,12 +36,12 @@ __global__ void __launch_bounds__(threads)
   const int64_t stride = 2 * static_cast<int64_t>(channels);
   const float first = outside ? 0 : partials[c];
   float offset = 0;  // Σ nᵢ (μᵢ - first)
-#pragma unroll 4
+#pragma unroll 8
   for (int i = outside ? slices : threadIdx.y; i < slices; i += lanes)
     offset += static_cast<float>(counts[i]) * (partials[i * stride + c] - first);
   const float mean = first + add_lanes(offsets, offset) / rows;
   float square = 0;  // Σ Sᵢ + nᵢ (μᵢ-μ)²
-#pragma unroll 4
+#pragma unroll 8
   for (int i = outside ? slices : threadIdx.y; i < slices; i += lanes) {
     const float d = partials[i * stride + c] - mean;
     square += partials[i * stride + channels + c] + static_cast<float>(counts[i]) * d * d;
@@ -62,7 +69,7 @@ __global__ void __launch_bounds__(threads)
     float* shared = &sums[0][0];
     float sum = 0;
     if (k < weights.count)
-#pragma unroll 4
+#pragma unroll 8
       for (int slice = thread / outputs; slice < weights.slices; slice += weight_lanes)
         sum += weights.partial[slice * weights.count + k];
     shared[thread] = sum;
@@ -75,16 +82,15 @@ __global__ void __launch_bounds__(threads)
   const int c = blockIdx.x * block_channels + threadIdx.x;
   const bool outside = c >= channels;
   float sum = 0, product = 0;
-#pragma unroll 4
+#pragma unroll 8
   for (int i = outside ? slices : threadIdx.y; i < slices; i += lanes) {
     const float* p = partials + i * (2 * static_cast<int64_t>(channels)) + c;
     sum += p[0];
     product += p[channels];
   }
-  products[threadIdx.y][threadIdx.x] = product;
   sum = add_lanes(sums, sum);
+  product = add_lanes(products, product);
   if (threadIdx.y > 0 || outside) return;
-  for (int lane = 1; lane < lanes; ++lane) product += products[lane][threadIdx.x];
   const float dweight = product * norm.invstd[c];
   norm.dbias[c] = sum;
   norm.dweight[c] = dweight;
@@ -104,7 +110,7 @@ void fused_finish_statistics(Context& context, int64_t rows, int channels, int s
 void fused_finish_gradients(Context& context, int64_t rows, int channels, int slices, const Partials& partials,
                             const FusedNorm& norm, const WeightPartials& weights) {
   int weight_lanes = 1;
-  while (weight_lanes < lanes && weight_lanes * 8 < weights.slices) weight_lanes *= 2;
+  while (weight_lanes < most_weight_lanes && weight_lanes * 8 < weights.slices) weight_lanes *= 2;
   launch(context, fused_finish_gradients_kernel,
          ceil_div(channels, block_channels) + ceil_div(weights.count, threads / weight_lanes),
          dim3(block_channels, lanes), 0, rows, channels, slices, partials.sums, norm, weight_lanes, weights);

@@ -92,15 +92,22 @@ struct LoaderPlace {
 };
 
 // Brings one operand's tiles to shared memory, one after the other along k, in two halves between which the block
-// multiplies: start(…), finish(tile). This one goes through registers: Load is a prologue of fused.h.
+// multiplies: start(…), finish(tile). This one goes through registers: Load is a prologue of fused.h, of which start()
+// fetches and finish() computes, so that nobody waits for memory before the block has multiplied.
 template <class Load, class Shape, int threads>
 struct Loader {
   static constexpr int V = Load::width;
-  LoaderPlace<Shape, V, threads> place;
+  using Place = LoaderPlace<Shape, V, threads>;
+  // So many groups are fetched ahead, as registers allow. Where a thread has more, it waits for the others.
+  static constexpr int registers = Load::arrays * ((V * sizeof(typename Load::Element) + 3) / 4);
+  static constexpr int most = threads == pipeline_threads<product_wide> ? 32 : 16;
+  static constexpr int ahead = Place::count * registers <= most ? Place::count : most / registers;
+  static_assert(Place::count % ahead == 0);
+  Place place;
   Source<typename Load::Element> source;
   int channel;
   Load load;
-  Floats<V> values[LoaderPlace<Shape, V, threads>::count];
+  typename Load::Fetched fetched[ahead];
 
   __device__ __forceinline__ Loader(const Source<typename Load::Element>& source, int64_t row, int64_t rows, int k,
                                     int k_end)
@@ -112,17 +119,26 @@ struct Loader {
     return Load(source.x, source.du, 0, source.norm, channel < source.stride ? channel : 0);
   }
   __device__ __forceinline__ void start(AsyncCopies&, typename Shape::Element*) {
-#pragma unroll
-    for (int i = 0; i < place.count; ++i) values[i] = place.inside(i) ? load(place.from(i)) : Floats<V>::zero();
-    place.next();
     if constexpr (Shape::along_k) {
-      channel += Shape::depth;
       load = make_load();
+      channel += Shape::depth;
     }
+    fetch(0);
   }
-  __device__ __forceinline__ void finish(typename Shape::Element* tile) const {
+  __device__ __forceinline__ void finish(typename Shape::Element* tile) {
 #pragma unroll
-    for (int i = 0; i < place.count; ++i) values[i].store(tile + place.to(i));
+    for (int first = 0; first < place.count; first += ahead) {
+      if (first > 0) fetch(first);
+#pragma unroll
+      for (int i = first; i < first + ahead; ++i)
+        load.value(fetched[i - first]).where(place.inside(i)).store(tile + place.to(i));
+    }
+    place.next();
+  }
+  __device__ __forceinline__ void fetch(int first) {
+#pragma unroll
+    for (int i = first; i < first + ahead; ++i)
+      fetched[i - first] = place.inside(i) ? load.fetch(place.from(i)) : typename Load::Fetched{};
   }
 };
 
@@ -142,7 +158,7 @@ struct Loader<Copied<V, T>, Shape, threads> {
     }
     place.next();
   }
-  __device__ __forceinline__ void finish(T*) const {}
+  __device__ __forceinline__ void finish(T*) {}
 };
 
 // With a padding, so that the writes of both Products and 16-byte reads of a line meet in no bank.
@@ -365,9 +381,21 @@ __device__ __forceinline__ void pipeline_product(const Source<typename LoadA::El
   const int place = static_cast<int>(threadIdx.x) * V, channel = column + place;
   const bool inside = channel < n;
   Store store(c.y, c.x, inside ? row * n + channel : 0, c.norm, inside ? channel : 0);
+  // Several rows at a time: what the epilogue fetches, it waits for once.
+  constexpr int batch = 4, step = threads / (columns / V);
   if (inside)
-    for (int r = static_cast<int>(threadIdx.y); r < rows_left; r += static_cast<int>(blockDim.y))
-      store(static_cast<int64_t>(r) * n, Floats<V>::load(result + r * result_stride<columns> + place));
+    for (int first = static_cast<int>(threadIdx.y); first < rows_left; first += batch * step) {
+      decltype(store.fetch(0)) fetched[batch] = {};
+#pragma unroll
+      for (int i = 0; i < batch; ++i)
+        if (first + i * step < rows_left) fetched[i] = store.fetch(static_cast<int64_t>(first + i * step) * n);
+#pragma unroll
+      for (int i = 0; i < batch; ++i) {
+        const int r = first + i * step;
+        if (r < rows_left)
+          store(static_cast<int64_t>(r) * n, Floats<V>::load(result + r * result_stride<columns> + place), fetched[i]);
+      }
+    }
   store.template finish<threads>(channel, n, slice, c.partials);
 }
 

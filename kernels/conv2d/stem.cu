@@ -142,7 +142,7 @@ __global__ void __launch_bounds__(most_threads)
 
 // blockDim: (groups, lanes); a lane computes a strip, its groups share the output channels.
 template <int V, int S, class Z>
-__global__ void __launch_bounds__(most_threads)
+__global__ void __launch_bounds__(most_threads, 4)
     conv2d_stem_backward_data(Conv2dShape shape, const Z* __restrict__ dy, const float* __restrict__ w,
                               float* __restrict__ dx) {
   __shared__ __align__(16) float filters[taps * most_channels];

@@ -14,7 +14,7 @@ constexpr int threads = 128;  // a block's
 // Blocks of the fused passes at once on a multiprocessor, by which the compiler deals out the registers: a norm's
 // factors and sums take up to 36 more.
 template <int S, int N>
-[[maybe_unused]] constexpr int fused_blocks = S == 1 && N == 4 ? 2 : 3;
+[[maybe_unused]] constexpr int fused_blocks = N == 4 ? 2 : 3;
 // Of the plain ones: widening and rounding bfloat16 takes a few registers too.
 template <class T>
 [[maybe_unused]] constexpr int plain_blocks = sizeof(T) == sizeof(float) ? 4 : 3;
@@ -27,6 +27,29 @@ __device__ __forceinline__ void load_map(Floats<V> (&map)[N][N], const Load& loa
   for (int i = 0; i < N; ++i) load_row(map[i], load, at + i * width * channels, 0, i < height ? width : 0, channels);
 }
 
+// value(i, j) for i < height, j < width of a map up to N×N. at: the index of its first pixel.
+template <int N, class Store, class Value>
+__device__ __forceinline__ void store_map(Store& store, int64_t at, int height, int width, int channels, Value value) {
+  constexpr int batch = N <= 2 ? N : 1;  // what an epilogue fetches, it waits for once in so many: as registers allow
+#pragma unroll
+  for (int i = 0; i < N; ++i)
+#pragma unroll
+    for (int first = 0; first < N; first += batch) {
+      decltype(value(0, 0)) values[batch];
+      decltype(store.fetch(0)) fetched[batch] = {};
+      const auto inside = [&](int k) { return i < height && first + k < width; };
+      const auto to = [&](int k) { return at + (i * width + first + k) * channels; };
+#pragma unroll
+      for (int k = 0; k < batch; ++k) values[k] = value(i, first + k);
+#pragma unroll
+      for (int k = 0; k < batch; ++k)
+        if (inside(k)) fetched[k] = store.fetch(to(k));
+#pragma unroll
+      for (int k = 0; k < batch; ++k)
+        if (inside(k)) store(to(k), values[k], fetched[k], i == 0 && first + k == 0);
+    }
+}
+
 // y = x * w for one image.
 template <int S, int N, bool flip, class Load, class Store, int V>
 __device__ __forceinline__ void convolve_image(const DepthwiseConvShape& shape, int64_t n, const Load& load,
@@ -34,20 +57,17 @@ __device__ __forceinline__ void convolve_image(const DepthwiseConvShape& shape, 
   const int H = shape.height, W = shape.width, C = shape.channels, P = (H - 1) / S + 1, Q = (W - 1) / S + 1;
   Floats<V> map[N][N];
   load_map(map, load, n * H * W * C, H, W, C);
+  store_map<(N - 1) / S + 1>(store, n * P * Q * C, P, Q, C, [&](int p, int q) {
+    auto sum = Floats<V>::zero();
 #pragma unroll
-  for (int p = 0; p < (N - 1) / S + 1; ++p)
+    for (int r = 0; r < 3; ++r)
 #pragma unroll
-    for (int q = 0; q < (N - 1) / S + 1; ++q) {
-      auto sum = Floats<V>::zero();
-#pragma unroll
-      for (int r = 0; r < 3; ++r)
-#pragma unroll
-        for (int s = 0; s < 3; ++s) {
-          const int i = p * S + r - 1, j = q * S + s - 1;
-          if (i >= 0 && i < N && j >= 0 && j < N) sum.multiply_add(map[i][j], filter[flip ? 8 - r * 3 - s : r * 3 + s]);
-        }
-      if (p < P && q < Q) store(n * P * Q * C + (p * Q + q) * C, sum, p == 0 && q == 0);
-    }
+      for (int s = 0; s < 3; ++s) {
+        const int i = p * S + r - 1, j = q * S + s - 1;
+        if (i >= 0 && i < N && j >= 0 && j < N) sum.multiply_add(map[i][j], filter[flip ? 8 - r * 3 - s : r * 3 + s]);
+      }
+    return sum;
+  });
 }
 
 // dx at stride 2, of maps up to N×N.
@@ -57,21 +77,18 @@ __device__ __forceinline__ void spread_image(const DepthwiseConvShape& shape, in
   const int H = shape.height, W = shape.width, C = shape.channels, P = (H - 1) / 2 + 1, Q = (W - 1) / 2 + 1;
   Floats<V> map[N / 2][N / 2];
   load_map(map, load, n * P * Q * C, P, Q, C);
+  store_map<N>(store, n * H * W * C, H, W, C, [&](int i, int j) {
+    auto sum = Floats<V>::zero();
 #pragma unroll
-  for (int i = 0; i < N; ++i)
+    for (int r = 0; r < 3; ++r)
 #pragma unroll
-    for (int j = 0; j < N; ++j) {
-      auto sum = Floats<V>::zero();
-#pragma unroll
-      for (int r = 0; r < 3; ++r)
-#pragma unroll
-        for (int s = 0; s < 3; ++s) {
-          const int up = i + 1 - r, left = j + 1 - s;  // 2p and 2q, where there is such an output
-          if (up >= 0 && left >= 0 && up < N && left < N && up % 2 == 0 && left % 2 == 0)
-            sum.multiply_add(map[up / 2][left / 2], filter[r * 3 + s]);
-        }
-      if (i < H && j < W) store(n * H * W * C + (i * W + j) * C, sum, i == 0 && j == 0);
-    }
+      for (int s = 0; s < 3; ++s) {
+        const int up = i + 1 - r, left = j + 1 - s;  // 2p and 2q, where there is such an output
+        if (up >= 0 && left >= 0 && up < N && left < N && up % 2 == 0 && left % 2 == 0)
+          sum.multiply_add(map[up / 2][left / 2], filter[r * 3 + s]);
+      }
+    return sum;
+  });
 }
 
 }  // namespace
@@ -79,7 +96,8 @@ __device__ __forceinline__ void spread_image(const DepthwiseConvShape& shape, in
 // Load, Store: what they make of x and do with y (common/fused.h). blockIdx: slice · channel_blocks + channel block;
 // blockDim: (groups of V channels, lanes). A lane takes images_a_thread images.
 template <int S, int N, class Load, class Store>
-__global__ void __launch_bounds__(threads, Load::fused || Store::fused ? 3 : plain_blocks<typename Load::Element>)
+__global__ void __launch_bounds__(threads, Load::fused || Store::fused ? fused_blocks<S, N>
+                                                                       : plain_blocks<typename Load::Element>)
     depthwise_conv_images_forward(DepthwiseConvShape shape, int channel_blocks, int images_a_thread,
                                   const typename Load::Element* __restrict__ x, FusedNorm norm_x,
                                   const float* __restrict__ w, typename Store::Element* __restrict__ y,

@@ -15,7 +15,7 @@ constexpr int weight_rows = 8;  // rows of dy in a band
 // Blocks at once on a multiprocessor, by which the compiler deals out the registers: a norm's factors and sums take up
 // to 36 more.
 template <class... Policies>
-[[maybe_unused]] constexpr int blocks_at_once = (Policies::fused || ...) ? 3 : 4;
+[[maybe_unused]] constexpr int blocks_at_once = (Policies::fused || ...) ? 2 : 3;
 
 // The columns of a strip of y or dy. 9 columns of x at stride 2, for four of y, would fill the registers for nothing: 5
 // for two are hardly more loads.
@@ -34,9 +34,13 @@ int band_rows(int64_t strips, int rows) {
 template <class Store, int V, int T>
 __device__ __forceinline__ void store_row(const Floats<V> (&values)[T], Store& store, int64_t row, int first, int width,
                                           int channels) {
+  decltype(store.fetch(0)) fetched[T] = {};
 #pragma unroll
   for (int t = 0; t < T; ++t)
-    if (first + t < width) store(row + (first + t) * channels, values[t], t == 0);
+    if (first + t < width) fetched[t] = store.fetch(row + (first + t) * channels);
+#pragma unroll
+  for (int t = 0; t < T; ++t)
+    if (first + t < width) store(row + (first + t) * channels, values[t], fetched[t], t == 0);
 }
 
 template <int V, int N>
@@ -193,7 +197,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<Load, Store>)
 // partial: (slices, 3, 3, C). blockIdx: (channel block, slice); blockDim: (groups, lanes). A unit is a strip
 // of weight_rows rows of dy. LoadX: what it makes of x; LoadDy: of dy, which is z with the prologue Gradient.
 template <int S, class LoadX, class LoadDy>
-__global__ void __launch_bounds__(weight_threads, S == 1 ? blocks_at_once<LoadX, LoadDy> : 3)
+__global__ void __launch_bounds__(weight_threads, (S == 1 ? blocks_at_once<LoadX, LoadDy> : 3))
     depthwise_conv_march_backward_weight(DepthwiseConvShape shape, int64_t units_a_lane,
                                          const typename LoadX::Element* __restrict__ x, FusedNorm norm_x,
                                          const typename LoadDy::Element* __restrict__ dy,

@@ -40,8 +40,10 @@ __global__ void __launch_bounds__(global_avg_pool_block)
   if (inside) {
     auto gradient = Floats<V>::zero();
     gradient.multiply_add(1.0f / s.positions, Floats<V>::load(dy + static_cast<int64_t>(n) * s.channels + c));
-    for (int position = 0; position < s.positions; ++position)
-      store(static_cast<int64_t>(position) * s.channels, gradient);
+    for (int position = 0; position < s.positions; ++position) {
+      const int64_t to = static_cast<int64_t>(position) * s.channels;
+      store(to, gradient, store.fetch(to));
+    }
   }
   store.template finish<global_avg_pool_block>(channel, s.channels, slice, partials);
 }

@@ -136,10 +136,14 @@ void check_inference() {
                         reference::batchnorm_forward_inference(
                             s, test::to_double(x).data(), test::to_double(weight).data(), test::to_double(bias).data(),
                             test::to_double(mean).data(), test::to_double(var).data(), eps, y.data());
-                        // A handful of roundings, each of a factor of γ·(x-μ)/σ or of the sum.
-                        for (int64_t i = 0; i < M * C; ++i)
-                          allowed[i] = 8 * unit * (std::fabs(y[i] - bias[i % C]) + std::fabs(bias[i % C])) +
-                                       test::result_rounding<T> * std::fabs(y[i]);
+                        // A handful of roundings, each of a term of γ·x/σ - γ·μ/σ + β: a row may subtract μ from x, or
+                        // make β - γ·μ/σ first, as cuDNN does.
+                        for (int64_t i = 0; i < M * C; ++i) {
+                          const int64_t c = i % C;
+                          const double scale = std::fabs(weight[c]) / std::sqrt(double{var[c]} + eps);
+                          const double terms = scale * (std::fabs(x[i]) + std::fabs(mean[c])) + std::fabs(bias[c]);
+                          allowed[i] = 8 * unit * terms + test::result_rounding<T> * std::fabs(y[i]);
+                        }
                         check_each(test::to_floats(device_y.read()), y, allowed);
                         return test::Outputs{test::to_floats(device_y.read())};
                       });
