@@ -67,7 +67,7 @@ struct Split {
   int count, length;
 };
 inline Split product_split(int64_t m, int64_t n, int k) {
-  const int64_t wanted = ceil_div(256, product_tiles(m, n));
+  const int64_t wanted = std::min<int64_t>(ceil_div(256, product_tiles(m, n)), 128);
   const int64_t count = std::max<int64_t>(std::min<int64_t>(wanted, k / (4 * product_depth)), 1);
   const int64_t length = ceil_div(ceil_div(k, count), product_depth) * product_depth;
   return {static_cast<int>(ceil_div(k, length)), static_cast<int>(length)};

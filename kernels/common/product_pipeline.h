@@ -23,8 +23,8 @@
 namespace kernels::KERNEL_TARGET {
 
 // Of a block. Threads lie as (columns / V, …), so that each stores V neighbours; their number is always the same.
-template <int columns>
-constexpr int pipeline_threads = 2 * columns;
+template <class Product, int columns>
+constexpr int pipeline_threads = Product::threads_a_column* columns;
 __device__ __forceinline__ int thread_of_block() { return static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x); }
 
 // The shape of an operand's tile in shared memory: R rows × `depth` of E. Lines are as long as they are apart in memory
@@ -65,10 +65,10 @@ struct LoaderPlace {
   static constexpr int groups = Shape::line / V, step = threads / groups, count = Shape::lines / step;
   static_assert(threads % groups == 0 && Shape::lines % step == 0);
   int stride;
-  int line, place;     // of the thread's first group; the others are `step` lines further on each
-  int64_t offset;      // in memory, of that group of the next tile
-  int across;          // how many elements of a line there are, and
-  int64_t lines_left;  // how many lines, from the next tile's start on
+  int line, place;  // of the thread's first group; the others are `step` lines further on each
+  int64_t offset;   // in memory, of that group of the next tile
+  int across;       // how many elements of a line there are, and
+  int lines_left;   // how many lines, from the next tile's start on
   // The first tile begins at (row, k). Below `rows` and `k_end` there are elements, beyond are zeros.
   __device__ __forceinline__ LoaderPlace(int stride, int64_t row, int64_t rows, int k, int k_end)
       : stride(stride), line(thread_of_block() / groups), place(thread_of_block() % groups * V) {
@@ -94,14 +94,13 @@ struct LoaderPlace {
 // Brings one operand's tiles to shared memory, one after the other along k, in two halves between which the block
 // multiplies: start(…), finish(tile). This one goes through registers: Load is a prologue of fused.h, of which start()
 // fetches and finish() computes, so that nobody waits for memory before the block has multiplied.
-template <class Load, class Shape, int threads>
+template <class Load, class Shape, int threads, int registers_ahead>
 struct Loader {
   static constexpr int V = Load::width;
   using Place = LoaderPlace<Shape, V, threads>;
   // So many groups are fetched ahead, as registers allow. Where a thread has more, it waits for the others.
   static constexpr int registers = Load::arrays * ((V * sizeof(typename Load::Element) + 3) / 4);
-  static constexpr int most = threads == pipeline_threads<product_wide> ? 32 : 16;
-  static constexpr int ahead = Place::count * registers <= most ? Place::count : most / registers;
+  static constexpr int ahead = Place::count * registers <= registers_ahead ? Place::count : registers_ahead / registers;
   static_assert(Place::count % ahead == 0);
   Place place;
   Source<typename Load::Element> source;
@@ -143,8 +142,8 @@ struct Loader {
 };
 
 // And this one past them.
-template <int V, class T, class Shape, int threads>
-struct Loader<Copied<V, T>, Shape, threads> {
+template <int V, class T, class Shape, int threads, int registers_ahead>
+struct Loader<Copied<V, T>, Shape, threads, registers_ahead> {
   static_assert(std::is_same_v<T, typename Shape::Element>);
   LoaderPlace<Shape, V, threads> place;
   const T* x;
@@ -165,12 +164,16 @@ struct Loader<Copied<V, T>, Shape, threads> {
 template <int columns>
 constexpr int result_stride = columns + 4;
 
-// A Product names the Element of its tiles and the Sums of a thread: zeros at first; multiply(a, b)
+// A Product names the Element of its tiles, how many threads a block has, how many registers each of them may fill with
+// what an operand's next tile is computed from, and the Sums of a thread: zeros at first; multiply(a, b)
 // adds a tile's products, write(result) puts them where they belong in (128, columns) floats of shared memory.
 
 // In fp32: 8 × 8 sums a thread. Read along k, four steps with one 16-byte load for each of its rows.
 struct ThreadTile {
   using Element = float;
+  static constexpr int threads_a_column = 2;
+  template <int columns>
+  static constexpr int registers_ahead = columns == product_wide ? 32 : 16;
 
   template <class A, class B, int columns>
   struct Sums {
@@ -226,31 +229,39 @@ struct ThreadTile {
   };
 };
 
-// On tensor cores: a warp owns 64 × 32 outputs, 4 × 4 of mma's. Kind: Tf32 or Bf16.
+// On tensor cores. Kind: Tf32, of which a warp owns 64 × 32 outputs, 4 × 4 of mma's, or Bf16, of which it owns half as
+// many rows: with fewer bytes to read from shared memory, more warps to hide the latency of memory are worth more (on
+// an H200, by batches of 128: fused passes 18 % faster; in tf32, plain ones 10 % slower).
 template <class Kind>
 struct WarpMma {
   static constexpr bool tf32 = std::is_same_v<Kind, Tf32>;
   using Element = std::conditional_t<tf32, float, Bf16>;
+  static constexpr int rows = tf32 ? 4 : 2;  // of mma's
+  static constexpr int threads_a_column = 8 / rows;
+  template <int columns>
+  static constexpr int registers_ahead = tf32&& columns == product_wide ? 32
+                                         : tf32                         ? 16
+                                                                        : 8;
 
   template <class A, class B, int columns>
   struct Sums {
-    FragmentC sums[4][4];
+    FragmentC sums[rows][4];
     int row, column;  // where the warp's outputs begin
     bool idle;        // all of them lie beyond the end
     int lane;
 
     __device__ __forceinline__ Sums(int rows_left, int columns_left) : lane(thread_of_block() % 32) {
       const int warp = thread_of_block() / 32;
-      row = warp / (columns / 32) * 64, column = warp % (columns / 32) * 32;
+      row = warp / (columns / 32) * (16 * rows), column = warp % (columns / 32) * 32;
       idle = row >= rows_left || column >= columns_left;
 #pragma unroll
-      for (int i = 0; i < 16; ++i) sums[i / 4][i % 4] = {{0, 0, 0, 0}};
+      for (int i = 0; i < 4 * rows; ++i) sums[i / 4][i % 4] = {{0, 0, 0, 0}};
     }
 
-    __device__ __forceinline__ void read_a(const Element* tile, int k, FragmentA (&a)[4]) const {
+    __device__ __forceinline__ void read_a(const Element* tile, int k, FragmentA (&a)[rows]) const {
       if constexpr (tf32) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i)
+        for (int i = 0; i < rows; ++i)
 #pragma unroll
           for (int v = 0; v < 4; ++v)
             a[i].v[v] = to_tf32(tile[A::at(row + i * 16 + lane / 4 + v % 2 * 8, k + lane % 4 + v / 2 * 4)]);
@@ -258,7 +269,7 @@ struct WarpMma {
         // The matrices of one ldmatrix: (rows 0-7, k 0-7), (8-15, 0-7), (0-7, 8-15), (8-15, 8-15).
         const int matrix = lane / 8, r = lane % 8;
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
+        for (int i = 0; i < rows; ++i) {
           const int r0 = row + i * 16 + matrix % 2 * 8, k0 = k + matrix / 2 * 8;
           if constexpr (A::along_k)
             ldmatrix(a[i].v, tile + A::at(r0 + r, k0));
@@ -292,7 +303,7 @@ struct WarpMma {
       if (idle) return;
 #pragma unroll
       for (int k = 0; k < A::depth; k += mma_depth<Kind>) {
-        FragmentA a_fragments[4];
+        FragmentA a_fragments[rows];
         FragmentB b_fragments[4];
         read_a(a, k, a_fragments);
         read_b(b, k, b_fragments);
@@ -301,7 +312,7 @@ struct WarpMma {
     }
     __device__ __forceinline__ void write(float* result) const {
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
+      for (int i = 0; i < rows; ++i)
 #pragma unroll
         for (int j = 0; j < 4; ++j)
 #pragma unroll
@@ -327,8 +338,8 @@ template <int V, class T>
 constexpr bool is_copied<Copied<V, T>> = true;
 
 // The block's tile of C (blockIdx.x counts tiles, row by row of tiles), summed over k in [k_begin, k_end) in this
-// order. For a block of pipeline_block<columns, V of Store>() threads. LoadA, LoadB: Copied or a prologue; Store: an
-// epilogue, whose slices are the rows of tiles.
+// order. For a block of pipeline_block<Product, columns, V of Store>() threads. LoadA, LoadB: Copied or a prologue;
+// Store: an epilogue, whose slices are the rows of tiles.
 template <class Product, Contiguous a_contiguous, Contiguous b_contiguous, int columns, class LoadA, class LoadB,
           class Store>
 __device__ __forceinline__ void pipeline_product(const Source<typename LoadA::Element>& a,
@@ -338,7 +349,7 @@ __device__ __forceinline__ void pipeline_product(const Source<typename LoadA::El
   using E = typename Product::Element;
   using A = Tile<E, a_contiguous, product_rows>;
   using B = Tile<E, b_contiguous, columns>;
-  constexpr int stages = is_copied<LoadA> ? 3 : 2, threads = pipeline_threads<columns>, V = Store::width;
+  constexpr int stages = is_copied<LoadA> ? 3 : 2, threads = pipeline_threads<Product, columns>, V = Store::width;
   constexpr int stage_bytes = (A::size + B::size) * static_cast<int>(sizeof(E));
   constexpr int result_bytes = product_rows * result_stride<columns> * static_cast<int>(sizeof(float));
   __shared__ __align__(
@@ -352,8 +363,8 @@ __device__ __forceinline__ void pipeline_product(const Source<typename LoadA::El
   const int rows_left = m - row < product_rows ? static_cast<int>(m - row) : product_rows;
   const int steps = (k_end - k_begin + A::depth - 1) / A::depth;
 
-  Loader<LoadA, A, threads> load_a(a, row, m, k_begin, k_end);
-  Loader<LoadB, B, threads> load_b(b, column, n, k_begin, k_end);
+  Loader<LoadA, A, threads, Product::template registers_ahead<columns>> load_a(a, row, m, k_begin, k_end);
+  Loader<LoadB, B, threads, Product::template registers_ahead<columns>> load_b(b, column, n, k_begin, k_end);
   AsyncCopies copies;
   const auto start = [&](int s) {
     if (s < steps) load_a.start(copies, stage_a(s)), load_b.start(copies, stage_b(s));
@@ -399,9 +410,9 @@ __device__ __forceinline__ void pipeline_product(const Source<typename LoadA::El
   store.template finish<threads>(channel, n, slice, c.partials);
 }
 
-template <int columns, int V>
+template <class Product, int columns, int V>
 inline dim3 pipeline_block() {
-  return dim3(columns / V, pipeline_threads<columns> / (columns / V));
+  return dim3(columns / V, pipeline_threads<Product, columns> / (columns / V));
 }
 
 }  // namespace kernels::KERNEL_TARGET

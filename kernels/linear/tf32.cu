@@ -14,10 +14,10 @@ using LinearStore = Bare<aligned ? 4 : 1, float>;
 
 // parts[s] = x · wᵀ, summed over the s-th `length` inputs, s = blockIdx.y
 template <int columns, bool aligned>
-__global__ __launch_bounds__(pipeline_threads<columns>) void linear_tf32_forward(int rows, int in, int out,
-                                                                                 const float* x, const float* w,
-                                                                                 float* parts,  // (splits, M, Out)
-                                                                                 int length) {
+__global__ __launch_bounds__(pipeline_threads<LinearTf32, columns>) void linear_tf32_forward(
+    int rows, int in, int out, const float* x, const float* w,
+    float* parts,  // (splits, M, Out)
+    int length) {
   const int begin = static_cast<int>(blockIdx.y) * length, end = length < in - begin ? begin + length : in;
   pipeline_product<LinearTf32, Contiguous::k, Contiguous::k, columns, LinearLoad<aligned>, LinearLoad<aligned>,
                    LinearStore<aligned>>({x, nullptr, in, {}}, {w, nullptr, in, {}},
@@ -27,9 +27,8 @@ __global__ __launch_bounds__(pipeline_threads<columns>) void linear_tf32_forward
 
 // dx = dy · w
 template <int columns, bool aligned>
-__global__ __launch_bounds__(pipeline_threads<columns>) void linear_tf32_backward_data(int rows, int in, int out,
-                                                                                       const float* dy, const float* w,
-                                                                                       float* dx) {
+__global__ __launch_bounds__(pipeline_threads<LinearTf32, columns>) void linear_tf32_backward_data(
+    int rows, int in, int out, const float* dy, const float* w, float* dx) {
   pipeline_product<LinearTf32, Contiguous::k, Contiguous::row, columns, LinearLoad<aligned>, LinearLoad<aligned>,
                    LinearStore<aligned>>({dy, nullptr, out, {}}, {w, nullptr, in, {}}, {dx, nullptr, {}, {}}, rows, in,
                                          0, out);
@@ -37,7 +36,7 @@ __global__ __launch_bounds__(pipeline_threads<columns>) void linear_tf32_backwar
 
 // parts[s] = dyᵀ · x, summed over the s-th `length` rows, s = blockIdx.y
 template <int columns, bool aligned>
-__global__ __launch_bounds__(pipeline_threads<columns>) void linear_tf32_backward_weight(
+__global__ __launch_bounds__(pipeline_threads<LinearTf32, columns>) void linear_tf32_backward_weight(
     int rows, int in, int out, const float* x, const float* dy,
     float* parts,  // (splits, Out, In)
     int length) {
@@ -65,12 +64,12 @@ static dim3 grid(int64_t m, int64_t n, int columns, int splits) {
 static void forward(Context& context, const LinearShape& s, const float* x, const float* w, const float* b, float* y) {
   const Split split = product_split(s.rows, s.out_features, s.in_features);
   float* parts = split.count == 1 ? y : static_cast<float*>(context.workspace);
-  choose_instance(s.out_features, all_aligned({x, w, parts}, {s.in_features, s.out_features}),
-                  [&](auto columns, auto aligned) {
-                    launch(context, linear_tf32_forward<columns, aligned>,
-                           grid(s.rows, s.out_features, columns, split.count), pipeline_block < columns,
-                           aligned ? 4 : 1 > (), 0, s.rows, s.in_features, s.out_features, x, w, parts, split.length);
-                  });
+  choose_instance(
+      s.out_features, all_aligned({x, w, parts}, {s.in_features, s.out_features}), [&](auto columns, auto aligned) {
+        launch(context, linear_tf32_forward<columns, aligned>, grid(s.rows, s.out_features, columns, split.count),
+               pipeline_block<LinearTf32, columns, (aligned ? 4 : 1)>(), 0, s.rows, s.in_features, s.out_features, x, w,
+               parts, split.length);
+      });
   linear_add_bias(context, s, split.count, parts, b, y);
 }
 
@@ -78,7 +77,8 @@ static void backward_data(Context& context, const LinearShape& s, const float* d
   choose_instance(
       s.in_features, all_aligned({dy, w, dx}, {s.in_features, s.out_features}), [&](auto columns, auto aligned) {
         launch(context, linear_tf32_backward_data<columns, aligned>, grid(s.rows, s.in_features, columns, 1),
-               pipeline_block < columns, aligned ? 4 : 1 > (), 0, s.rows, s.in_features, s.out_features, dy, w, dx);
+               pipeline_block<LinearTf32, columns, (aligned ? 4 : 1)>(), 0, s.rows, s.in_features, s.out_features, dy,
+               w, dx);
       });
 }
 
@@ -89,8 +89,9 @@ static void backward_weight(Context& context, const LinearShape& s, const float*
   choose_instance(s.in_features, all_aligned({x, dy, parts}, {s.in_features, s.out_features}),
                   [&](auto columns, auto aligned) {
                     launch(context, linear_tf32_backward_weight<columns, aligned>,
-                           grid(s.out_features, s.in_features, columns, split.count), pipeline_block < columns,
-                           aligned ? 4 : 1 > (), 0, s.rows, s.in_features, s.out_features, x, dy, parts, split.length);
+                           grid(s.out_features, s.in_features, columns, split.count),
+                           pipeline_block<LinearTf32, columns, (aligned ? 4 : 1)>(), 0, s.rows, s.in_features,
+                           s.out_features, x, dy, parts, split.length);
                   });
   if (split.count > 1) linear_add_parts(context, s, split.count, parts, dw);
   linear_backward_bias(context, s, dy, db);

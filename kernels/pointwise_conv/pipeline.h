@@ -9,20 +9,27 @@
 
 namespace kernels::KERNEL_TARGET {
 
-// Threads at once on a multiprocessor, of which there are blocks: 384, which leaves each 168 registers and fills shared
-// memory; 256 where a prologue keeps a tile and its factors in registers, or each element has an address.
-template <int columns, class Load>
-constexpr int pipeline_blocks = (is_copied<Load> && Load::width > 1 ? 384 : 256) / pipeline_threads<columns>;
+// Blocks at once on a multiprocessor, by which the compiler deals out the registers: of 128 × 64 outputs three, which
+// fill shared memory, two where a prologue keeps a tile and its factors in registers, one where each element has an
+// address. Of 128 × 32 outputs five, and three.
+template <class... Loads>
+constexpr bool all_copied = ((is_copied<Loads> && Loads::width > 1) && ...);
+template <int columns, class... Loads>
+constexpr int pipeline_blocks = columns == product_narrow     ? (all_copied<Loads...> ? 5 : 3)
+                                : all_copied<Loads...>        ? 3
+                                : ((Loads::width > 1) && ...) ? 2
+                                                              : 1;
 
 // y = load(x) · wᵀ, summed over inputs [blockIdx.y · length, … + length) into part blockIdx.y of y (parts, M, Cout)
 template <class Product, int columns, class Load, class LoadW, class Store>
 __global__ __launch_bounds__(
-    pipeline_threads<columns>,
-    pipeline_blocks<columns, Load>) void pointwise_conv_pipeline_forward(int64_t rows, int in, int out,
-                                                                         const typename Load::Element* x,
-                                                                         FusedNorm norm_x, const float* w,
-                                                                         typename Store::Element* y, FusedNorm norm_y,
-                                                                         Partials partials, int length) {
+    pipeline_threads<Product, columns>,
+    pipeline_blocks<columns, Load, LoadW>) void pointwise_conv_pipeline_forward(int64_t rows, int in, int out,
+                                                                                const typename Load::Element* x,
+                                                                                FusedNorm norm_x, const float* w,
+                                                                                typename Store::Element* y,
+                                                                                FusedNorm norm_y, Partials partials,
+                                                                                int length) {
   const int begin = static_cast<int>(blockIdx.y) * length, end = length < in - begin ? begin + length : in;
   pipeline_product<Product, Contiguous::k, Contiguous::k, columns, Load, LoadW, Store>(
       {x, nullptr, in, norm_x}, {w, nullptr, in, {}}, {y + blockIdx.y * rows * out, nullptr, norm_y, partials}, rows,
@@ -32,11 +39,16 @@ __global__ __launch_bounds__(
 // dx = load(dy) · w, summed over outputs [blockIdx.y · length, … + length) into part blockIdx.y of dx (parts, M, Cin).
 // Fused, dy is z, and there are du of it and the x of dx.
 template <class Product, int columns, class Load, class LoadW, class Store>
-__global__
-__launch_bounds__(pipeline_threads<columns>, pipeline_blocks<columns, Load>) void pointwise_conv_pipeline_backward_data(
-    int64_t rows, int in, int out, const typename Load::Element* dy, const typename Load::Element* du, FusedNorm norm_y,
-    const float* w, typename Store::Element* dx, const typename Store::Element* x, FusedNorm norm_x, Partials partials,
-    int length) {
+__global__ __launch_bounds__(
+    pipeline_threads<Product, columns>,
+    pipeline_blocks<columns, Load, LoadW>) void pointwise_conv_pipeline_backward_data(int64_t rows, int in, int out,
+                                                                                      const typename Load::Element* dy,
+                                                                                      const typename Load::Element* du,
+                                                                                      FusedNorm norm_y, const float* w,
+                                                                                      typename Store::Element* dx,
+                                                                                      const typename Store::Element* x,
+                                                                                      FusedNorm norm_x,
+                                                                                      Partials partials, int length) {
   const int begin = static_cast<int>(blockIdx.y) * length, end = length < out - begin ? begin + length : out;
   pipeline_product<Product, Contiguous::k, Contiguous::row, columns, Load, LoadW, Store>(
       {dy, du, out, norm_y}, {w, nullptr, in, {}}, {dx + blockIdx.y * rows * in, x, norm_x, partials}, rows, in, begin,
@@ -46,15 +58,16 @@ __launch_bounds__(pipeline_threads<columns>, pipeline_blocks<columns, Load>) voi
 // dw = load(dy)ᵀ · load(x), summed over rows [blockIdx.y · length, … + length) into part blockIdx.y of `parts`
 template <class Product, int columns, class LoadY, class LoadX>
 __global__ __launch_bounds__(
-    pipeline_threads<columns>,
-    pipeline_blocks<columns, LoadX>) void pointwise_conv_pipeline_backward_weight(int rows, int in, int out,
-                                                                                  const typename LoadX::Element* x,
-                                                                                  FusedNorm norm_x,
-                                                                                  const typename LoadY::Element* dy,
-                                                                                  const typename LoadY::Element* du,
-                                                                                  FusedNorm norm_y,
-                                                                                  float* parts,  // (splits, Cout, Cin)
-                                                                                  int length) {
+    pipeline_threads<Product, columns>,
+    pipeline_blocks<columns, LoadX,
+                    LoadY>) void pointwise_conv_pipeline_backward_weight(int rows, int in, int out,
+                                                                         const typename LoadX::Element* x,
+                                                                         FusedNorm norm_x,
+                                                                         const typename LoadY::Element* dy,
+                                                                         const typename LoadY::Element* du,
+                                                                         FusedNorm norm_y,
+                                                                         float* parts,  // (splits, Cout, Cin)
+                                                                         int length) {
   // (1 or 4 floats a thread: as wide as the loads, bfloat16 or not)
   using Store = Bare<(LoadX::width < 4 ? 1 : 4), float>;
   const int begin = static_cast<int>(blockIdx.y) * length, end = length < rows - begin ? begin + length : rows;
@@ -123,8 +136,9 @@ struct PointwisePipeline {
     choose(s.out_channels, {x, w, y}, s, [&](auto columns, auto aligned) {
       using Store = Bare<(aligned ? 4 : 1), Y>;
       launch(context, pointwise_conv_pipeline_forward<Product, columns, Load<T, aligned>, Load<float, aligned>, Store>,
-             dim3(tiles(s.rows, s.out_channels, columns), split.count), pipeline_block<columns, Store::width>(), 0,
-             s.rows, s.in_channels, s.out_channels, x, FusedNorm{}, w, y, FusedNorm{}, Partials{}, split.length);
+             dim3(tiles(s.rows, s.out_channels, columns), split.count),
+             pipeline_block<Product, columns, Store::width>(), 0, s.rows, s.in_channels, s.out_channels, x, FusedNorm{},
+             w, y, FusedNorm{}, Partials{}, split.length);
     });
   }
   template <class Y>
@@ -134,9 +148,9 @@ struct PointwisePipeline {
       using Store = Bare<(aligned ? 4 : 1), Y>;
       launch(context,
              pointwise_conv_pipeline_backward_data<Product, columns, Load<T, aligned>, Load<float, aligned>, Store>,
-             dim3(tiles(s.rows, s.in_channels, columns), split.count), pipeline_block<columns, Store::width>(), 0,
-             s.rows, s.in_channels, s.out_channels, dy, nullptr, FusedNorm{}, w, dx, nullptr, FusedNorm{}, Partials{},
-             split.length);
+             dim3(tiles(s.rows, s.in_channels, columns), split.count), pipeline_block<Product, columns, Store::width>(),
+             0, s.rows, s.in_channels, s.out_channels, dy, nullptr, FusedNorm{}, w, dx, nullptr, FusedNorm{},
+             Partials{}, split.length);
     });
   }
 
@@ -153,8 +167,8 @@ struct PointwisePipeline {
       using LoadT = Load<T, aligned>;
       launch(context, pointwise_conv_pipeline_backward_weight<Product, columns, LoadT, LoadT>,
              dim3(tiles(s.out_channels, s.in_channels, columns), split.count),
-             pipeline_block<columns, (LoadT::width < 4 ? 1 : 4)>(), 0, s.rows, s.in_channels, s.out_channels, x,
-             FusedNorm{}, dy, nullptr, FusedNorm{}, parts, split.length);
+             pipeline_block<Product, columns, (LoadT::width < 4 ? 1 : 4)>(), 0, s.rows, s.in_channels, s.out_channels,
+             x, FusedNorm{}, dy, nullptr, FusedNorm{}, parts, split.length);
     });
     if (split.count > 1) add(context, int64_t{s.out_channels} * s.in_channels, split.count, parts, dw);
   }
@@ -170,7 +184,7 @@ struct PointwisePipeline {
       constexpr int V = aligned ? 4 : 1;
       launch(context,
              pointwise_conv_pipeline_forward<Product, columns, Activated<V, T>, Load<float, aligned>, Counted<V, T>>,
-             tiles(s.rows, s.out_channels, columns), pipeline_block<columns, V>(), 0, s.rows, s.in_channels,
+             tiles(s.rows, s.out_channels, columns), pipeline_block<Product, columns, V>(), 0, s.rows, s.in_channels,
              s.out_channels, x, norm_x, w, z, norm_z, partials, s.in_channels);
     });
     fused_finish_statistics(context, s.rows, s.out_channels, static_cast<int>(slices(s)), partials, norm_z);
@@ -189,7 +203,7 @@ struct PointwisePipeline {
             norm_z.constant},
            s, [&](auto columns, auto aligned) {
              constexpr int V = aligned ? 4 : 1;
-             const dim3 block = pipeline_block<columns, V>();
+             const dim3 block = pipeline_block<Product, columns, V>();
              launch(context,
                     pointwise_conv_pipeline_backward_data<Product, columns, Gradient<V, T>, Load<float, aligned>,
                                                           Masked<V, T>>,
@@ -210,7 +224,7 @@ struct PointwisePipeline {
       constexpr int V = aligned ? 4 : 1;
       launch(context,
              pointwise_conv_pipeline_forward<Product, columns, Load<T, aligned>, Load<float, aligned>, Folded<V, T>>,
-             tiles(s.rows, s.out_channels, columns), pipeline_block<columns, V>(), 0, s.rows, s.in_channels,
+             tiles(s.rows, s.out_channels, columns), pipeline_block<Product, columns, V>(), 0, s.rows, s.in_channels,
              s.out_channels, x, FusedNorm{}, w, y, FusedNorm{.bias = bias}, Partials{}, s.in_channels);
     });
   }
