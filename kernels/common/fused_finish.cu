@@ -31,29 +31,50 @@ __global__ void __launch_bounds__(threads)
     fused_finish_statistics_kernel(float rows, int channels, int slices, const float* __restrict__ partials,
                                    const int* __restrict__ counts, const float* __restrict__ origin, FusedNorm norm) {
   __shared__ float offsets[lanes][block_channels], squares[lanes][block_channels];
-  const int c = blockIdx.x * block_channels + threadIdx.x;
-  const bool outside = c >= channels;
+  const int c = blockIdx.x * block_channels + threadIdx.x, safe_c = c < channels ? c : 0;
   const int64_t stride = 2 * static_cast<int64_t>(channels);
-  const float first = outside ? 0 : partials[c];
+  const float first = partials[safe_c];
+  // A lane's first slices stay in registers, so that it waits for memory once; those beyond are read twice.
+  constexpr int held = 16;
+  float d[held], parts[held], n[held];  // μᵢ - first, Sᵢ, nᵢ
+#pragma unroll
+  for (int k = 0; k < held; ++k) {
+    const int i = threadIdx.y + k * lanes;
+    const bool inside = i < slices;
+    const float* p = partials + (inside ? i * stride : 0) + safe_c;
+    d[k] = p[0];
+    parts[k] = p[channels];
+    n[k] = inside ? static_cast<float>(counts[i]) : 0;
+  }
+  const float running_mean = norm.running_mean[safe_c], running_var = norm.running_var[safe_c];
+  const float weight = norm.scale == nullptr ? 0 : norm.weight[safe_c], at = origin == nullptr ? 0 : origin[safe_c];
   float offset = 0;  // Σ nᵢ (μᵢ - first)
-#pragma unroll 8
-  for (int i = outside ? slices : threadIdx.y; i < slices; i += lanes)
-    offset += static_cast<float>(counts[i]) * (partials[i * stride + c] - first);
-  const float mean = first + add_lanes(offsets, offset) / rows;
+#pragma unroll
+  for (int k = 0; k < held; ++k) {
+    d[k] -= first;
+    offset += n[k] * d[k];
+  }
+  for (int i = threadIdx.y + held * lanes; i < slices; i += lanes)
+    offset += static_cast<float>(counts[i]) * (partials[i * stride + safe_c] - first);
+  offset = add_lanes(offsets, offset) / rows;
   float square = 0;  // Σ Sᵢ + nᵢ (μᵢ-μ)²
-#pragma unroll 8
-  for (int i = outside ? slices : threadIdx.y; i < slices; i += lanes) {
-    const float d = partials[i * stride + c] - mean;
-    square += partials[i * stride + channels + c] + static_cast<float>(counts[i]) * d * d;
+#pragma unroll
+  for (int k = 0; k < held; ++k) {
+    const float e = d[k] - offset;
+    square += n[k] > 0 ? parts[k] + n[k] * e * e : 0;
+  }
+  for (int i = threadIdx.y + held * lanes; i < slices; i += lanes) {
+    const float e = partials[i * stride + safe_c] - first - offset;
+    square += partials[i * stride + channels + safe_c] + static_cast<float>(counts[i]) * e * e;
   }
   square = add_lanes(squares, square);
-  if (threadIdx.y > 0 || outside) return;
-  const float mu = origin == nullptr ? mean : origin[c] + mean;
-  norm.running_mean[c] = (1 - norm.momentum) * norm.running_mean[c] + norm.momentum * mu;
-  norm.running_var[c] = (1 - norm.momentum) * norm.running_var[c] + norm.momentum * (square / (rows - 1));
+  if (threadIdx.y > 0 || c >= channels) return;
+  const float mu = at + (first + offset), invstd = 1 / sqrtf(square / rows + norm.eps);
+  norm.running_mean[c] = (1 - norm.momentum) * running_mean + norm.momentum * mu;
+  norm.running_var[c] = (1 - norm.momentum) * running_var + norm.momentum * (square / (rows - 1));
   norm.mean[c] = mu;
-  norm.invstd[c] = 1 / sqrtf(square / rows + norm.eps);
-  if (norm.scale != nullptr) norm.scale[c] = norm.weight[c] * norm.invstd[c];
+  norm.invstd[c] = invstd;
+  if (norm.scale != nullptr) norm.scale[c] = weight * invstd;
 }
 
 // The first blocks join the gradients, the others the weights' slices: each of their threads one weight, or some of its
@@ -79,24 +100,24 @@ __global__ void __launch_bounds__(threads)
     weights.dw[k] = sum;
     return;
   }
-  const int c = blockIdx.x * block_channels + threadIdx.x;
-  const bool outside = c >= channels;
+  const int c = blockIdx.x * block_channels + threadIdx.x, safe_c = c < channels ? c : 0;
+  const float invstd = norm.invstd[safe_c], scale = norm.slope == nullptr ? 0 : norm.scale[safe_c];
   float sum = 0, product = 0;
 #pragma unroll 8
-  for (int i = outside ? slices : threadIdx.y; i < slices; i += lanes) {
-    const float* p = partials + i * (2 * static_cast<int64_t>(channels)) + c;
+  for (int i = threadIdx.y; i < slices; i += lanes) {
+    const float* p = partials + i * (2 * static_cast<int64_t>(channels)) + safe_c;
     sum += p[0];
     product += p[channels];
   }
   sum = add_lanes(sums, sum);
   product = add_lanes(products, product);
-  if (threadIdx.y > 0 || outside) return;
-  const float dweight = product * norm.invstd[c];
+  if (threadIdx.y > 0 || c >= channels) return;
+  const float dweight = product * invstd;
   norm.dbias[c] = sum;
   norm.dweight[c] = dweight;
   if (norm.slope == nullptr) return;
-  const float minus_scale = -norm.scale[c] / rows;
-  norm.slope[c] = minus_scale * norm.invstd[c] * dweight;
+  const float minus_scale = -scale / rows;
+  norm.slope[c] = minus_scale * invstd * dweight;
   norm.constant[c] = minus_scale * sum;
 }
 
