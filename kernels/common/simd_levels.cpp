@@ -36,17 +36,21 @@ SimdLevel choose_level() {
   const char* variable = std::getenv("MOBILENET_SIMD");
   const std::string wanted = variable != nullptr ? variable : "";
   bool known = wanted.empty();
-  for (const auto& [level, name] :
-       {std::pair{SimdLevel::avx512bf16, "avx512bf16"}, std::pair{SimdLevel::avx512, "avx512"},
-        std::pair{SimdLevel::avx2, "avx2"}, std::pair{SimdLevel::generic, "generic"}}) {
-    known = known || wanted == name;
-    if ((wanted.empty() || wanted == name) && supported(level)) return level;
+  for (const SimdLevel level : {SimdLevel::avx512bf16, SimdLevel::avx512, SimdLevel::avx2, SimdLevel::generic}) {
+    const bool named = wanted == to_string(level);
+    known = known || named;
+    if ((wanted.empty() || named) && supported(level)) return level;
   }
   throw Error("MOBILENET_SIMD: \"" + wanted + "\" is " +
               (known ? "not what this build or this processor has" : "none of generic, avx2, avx512, avx512bf16"));
 }
 
 }  // namespace
+
+const char* to_string(SimdLevel level) {
+  constexpr const char* names[] = {"generic", "avx2", "avx512", "avx512bf16"};
+  return names[static_cast<int>(level)];
+}
 
 SimdLevel simd_level() {
   static const SimdLevel level = choose_level();

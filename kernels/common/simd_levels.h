@@ -22,6 +22,7 @@ const Row& simd_row();
 }
 
 enum class SimdLevel { generic, avx2, avx512, avx512bf16 };
+const char* to_string(SimdLevel);
 
 // The highest level that this build and this processor have, or the environment's MOBILENET_SIMD (generic, avx2,
 // avx512, avx512bf16), so that a test reaches the others too. Throws Error where that names none, or one that is not

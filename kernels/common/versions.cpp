@@ -23,8 +23,7 @@ std::string versions() {
     text += std::string(", ") + name + " " + version;
   };
 #ifdef __SIMT__
-  const char* const levels[] = {"generic", "avx2", "avx512"};
-  add("simd", levels[static_cast<int>(simd_level())]);
+  add("simd", cpu::to_string(cpu::simd_level()));
 #else
   int runtime = 0, driver = 0;  // 0 where there is none
   cudaRuntimeGetVersion(&runtime);
