@@ -45,11 +45,14 @@ struct StatisticsOfResults : StoreResults<T> {
     void put(int64_t at, Vector (&value)[count]) {
       for (int k = 0; k < count; ++k) as_stored<T>(value[k]);
       if (none) start = value[0], none = false;
+      Vector first = {}, second = {};
       for (int k = 0; k < count; ++k) {
         const Vector d = value[k] - start;
-        sums.a += d;
-        sums.b += d * d;
+        first += d;
+        second += d * d;
       }
+      sums.a += first;  // once: each addition waits for the one before
+      sums.b += second;
       StoreResults<T>::template Column<V>::put(at, value);
     }
     void end_row(int64_t pixels) { sums.end_row(pixels); }
