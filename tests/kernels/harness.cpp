@@ -106,7 +106,9 @@ bool selected(uint64_t seed, const char* row) {
          (only_row == nullptr || std::strcmp(only_row, row) == 0);
 }
 
-bool one_row_selected() { return environment("MOBILENET_TEST_ROW") != nullptr; }
+bool part_selected() {
+  return environment("MOBILENET_TEST_ROW") != nullptr || environment("MOBILENET_TEST_SEED") != nullptr;
+}
 
 namespace {
 

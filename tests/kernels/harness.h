@@ -138,7 +138,7 @@ void check_close(const std::vector<float>& actual, const std::vector<double>& ex
 
 // Which seeds and rows to run: $MOBILENET_TEST_SEED and $MOBILENET_TEST_ROW, as a failure prints them; else all.
 bool selected(uint64_t seed, const char* row);
-bool one_row_selected();
+bool part_selected();
 
 // Runs body(row, shape, random) for every row that has `pass` and supports the shape, for each awkward shape and
 // `drawn` random ones. body runs the kernel, checks it, and returns its raw outputs, which must not depend on the
@@ -173,7 +173,7 @@ void for_each_case(Pass Row::*pass, const std::vector<Shape>& awkward, int drawn
   }
   set_thread_order(0);
   // A row may lack a pass; on the CPU some row has it.
-  CHECK((cases > 0 || one_row_selected() || (rows == 0 && device_under_test() == DeviceType::cuda)));
+  CHECK((cases > 0 || part_selected() || (rows == 0 && device_under_test() == DeviceType::cuda)));
 }
 
 }  // namespace test
