@@ -15,9 +15,9 @@ size_t workspace(const BatchNormShape& s) { return chunks_of(s).partial_bytes(s.
 int64_t row_piece(const BatchNormShape& s) { return larger(1, piece / s.channels); }
 
 // y = γ/σ · (x-μ) + β; `spread` is 1/σ, or (inference) σ² with eps ≥ 0.
-template <bool inference>
-void apply(Context& context, const BatchNormShape& s, const float* x, const float* weight, const float* bias,
-           const float* means, const float* spread, float eps, float* y) {
+template <bool inference, class T>
+void apply(Context& context, const BatchNormShape& s, const T* x, const float* weight, const float* bias,
+           const float* means, const float* spread, float eps, T* y) {
   const int64_t C = s.channels;
   parallel_pieces(context, s.rows, row_piece(s), [=](int64_t begin, int64_t end) {
     each(0, C, [=](auto v, int64_t c) {
@@ -36,15 +36,16 @@ void apply(Context& context, const BatchNormShape& s, const float* x, const floa
   });
 }
 
-void forward_training(Context& context, const BatchNormShape& s, const float* x, const float* weight, const float* bias,
+template <class T>
+void forward_training(Context& context, const BatchNormShape& s, const T* x, const float* weight, const float* bias,
                       float eps, float momentum, float* running_mean, float* running_var, float* saved_mean,
-                      float* saved_invstd, float* y) {
+                      float* saved_invstd, T* y) {
   if (s.rows < 2) fail(batchnorm_one_value);
   auto* partials = static_cast<double*>(context.workspace);
   const Chunks chunks = chunks_of(s);
   const int64_t C = s.channels;
   parallel_for(context, chunks.count(), [=](int64_t i) {
-    const float* first = x + chunks.begin(i) * C;
+    const T* first = x + chunks.begin(i) * C;
     set_zero(partials + i * 2 * C, 2 * C);
     add_statistics(chunks.end(i) - chunks.begin(i), 0, C, C, first, first, partials + i * 2 * C);
   });
@@ -54,14 +55,16 @@ void forward_training(Context& context, const BatchNormShape& s, const float* x,
   apply<false>(context, s, x, weight, bias, saved_mean, saved_invstd, eps, y);
 }
 
-void forward_inference(Context& context, const BatchNormShape& s, const float* x, const float* weight,
-                       const float* bias, const float* running_mean, const float* running_var, float eps, float* y) {
+template <class T>
+void forward_inference(Context& context, const BatchNormShape& s, const T* x, const float* weight, const float* bias,
+                       const float* running_mean, const float* running_var, float eps, T* y) {
   apply<true>(context, s, x, weight, bias, running_mean, running_var, eps, y);
 }
 
 // dx = γ/σ · (dy - dβ/M - (x-μ) · dγ/(σM))
-void backward(Context& context, const BatchNormShape& s, const float* x, const float* dy, const float* weight,
-              const float* saved_mean, const float* saved_invstd, float* dx, float* dweight, float* dbias) {
+template <class T>
+void backward(Context& context, const BatchNormShape& s, const T* x, const T* dy, const float* weight,
+              const float* saved_mean, const float* saved_invstd, T* dx, float* dweight, float* dbias) {
   auto* partials = static_cast<double*>(context.workspace);
   const Chunks chunks = chunks_of(s);
   const int64_t C = s.channels;
@@ -95,21 +98,27 @@ void backward(Context& context, const BatchNormShape& s, const float* x, const f
   });
 }
 
+template <class T>
+constexpr BatchNormOf<T> row = {
+    .name = "simd",
+    .idea = "plain vector loops, a task a chunk of rows; sums beyond 32 rows in double",
+    .provider = Provider::vendor,
+    .supports = [](const BatchNormShape&) { return true; },
+    .workspace = workspace,
+    .forward_training = forward_training<T>,
+    .forward_inference = forward_inference<T>,
+    .backward = backward<T>,
+};
+
 }  // namespace
 
 template <>
 const BatchNorm& simd_row<BatchNorm>() {
-  static constexpr BatchNorm row = {
-      .name = "simd",
-      .idea = "plain vector loops, a task a chunk of rows; sums beyond 32 rows in double",
-      .provider = Provider::vendor,
-      .supports = [](const BatchNormShape&) { return true; },
-      .workspace = workspace,
-      .forward_training = forward_training,
-      .forward_inference = forward_inference,
-      .backward = backward,
-  };
-  return row;
+  return row<float>;
+}
+template <>
+const BatchNormOf<Bf16>& simd_row<BatchNormOf<Bf16>>() {
+  return row<Bf16>;
 }
 
 }  // namespace kernels::cpu::SIMD_LEVEL

@@ -28,7 +28,14 @@ std::span<const BatchNorm> rows<BatchNorm, KERNEL_TARGET::target>() {
 template <>
 std::span<const BatchNormOf<Bf16>> rows<BatchNormOf<Bf16>, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const BatchNormOf<Bf16> table[] = {batchnorm_naive_bf16, batchnorm_split_bf16, batchnorm_vectorised_bf16};
+  static const BatchNormOf<Bf16> table[] = {
+      batchnorm_naive_bf16,
+      batchnorm_split_bf16,
+      batchnorm_vectorised_bf16,
+#ifdef MOBILENET_SIMD
+      simd_row<BatchNormOf<Bf16>>(),
+#endif
+  };
   return table;
 }
 

@@ -49,9 +49,8 @@ void add_statistics_block(int64_t rows, int64_t channels, const T* x, const T* f
   }
 }
 
-template <class V, int count>
-void add_gradients_block(int64_t rows, int64_t channels, const float* x, const float* dy, const float* mean,
-                         double* sums) {
+template <class V, int count, class T>
+void add_gradients_block(int64_t rows, int64_t channels, const T* x, const T* dy, const float* mean, double* sums) {
   typename V::Value mu[count], sum[count] = {}, product[count] = {}, d, g;
   for (int k = 0; k < count; ++k) V::load(mu[k], mean + k * V::width);
   for (int64_t m = 0; m < rows; ++m)
@@ -89,11 +88,12 @@ void add_statistics(int64_t rows, int64_t begin, int64_t end, int64_t channels, 
 }
 
 // sums (2, C) += Σ dy and Σ dy · (x-μ) over `rows` rows x, dy and the channels [begin, end).
-inline void add_gradients(int64_t rows, int64_t begin, int64_t end, int64_t channels, const float* x, const float* dy,
-                          const float* mean, double* sums) {
+template <class T>
+void add_gradients(int64_t rows, int64_t begin, int64_t end, int64_t channels, const T* x, const T* dy,
+                   const float* mean, double* sums) {
   for (int64_t m = 0; m < rows; m += column_block) {
     const int64_t count = smaller(column_block, rows - m);
-    const float *p = x + m * channels, *g = dy + m * channels;
+    const T *p = x + m * channels, *g = dy + m * channels;
     int64_t c = begin;
     for (; c + 4 * lanes <= end; c += 4 * lanes)
       add_gradients_block<Wide, 4>(count, channels, p + c, g + c, mean + c, sums + c);

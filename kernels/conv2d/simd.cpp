@@ -1,5 +1,6 @@
 // For few input channels: the matrix product on vectors (common/simd_product.h), of z's pixels and their 9 · Cin
-// neighbours, which are gathered where a task is about to read them. The passes that a network's first layer takes.
+// neighbours, which are gathered where a task is about to read them. The passes that a network's first layer takes. z
+// of bfloat16 is rounded from a block of floats in the cache.
 #include "kernels/common/simd_norm.h"
 #include "kernels/common/simd_product.h"
 #include "kernels/conv2d/conv2d.h"
@@ -31,8 +32,10 @@ struct Plan {
   float* packed_of(const Context& context) const { return reinterpret_cast<float*>(partials_of(context) + partials); }
 };
 
+template <class T>
 bool supports(const Conv2dShape& s) {
-  return depth_of(s) * ProductTasks::most_rows <= operand_floats && padded(s.out_channels) <= operand_floats;
+  const int64_t rows = sizeof(T) < sizeof(float) ? ProductTasks::most_rows : 1;  // of a block of floats
+  return depth_of(s) * ProductTasks::most_rows <= operand_floats && rows * padded(s.out_channels) <= operand_floats;
 }
 
 // to (rows, stride): of the pixels of z from `row` on, element [first, first + count) of the 9 · Cin neighbours in x.
@@ -68,58 +71,76 @@ void gather(const Conv2dShape& s, const float* x, int64_t row, int64_t rows, int
   (s.in_channels == 3 ? gather_of<3> : gather_of<0>)(s, x, row, rows, first, count, stride, to);
 }
 
-// y = x * w; then finish(rows, begin, end, y) on the rows and channels that a task has just written.
-template <class Finish>
-void convolve(Context& context, const Conv2dShape& s, const float* x, const float* w, float* y, Finish finish) {
+// The channels [begin, end) of `rows` rows (·, C), stored.
+inline void store_rows(int64_t, int64_t, int64_t, int64_t, const float*, float*) {}  // they are there
+inline void store_rows(int64_t rows, int64_t begin, int64_t end, int64_t C, const float* from, Bf16* to) {
+  for (int64_t m = 0; m < rows; ++m)
+    each(begin, end, [=](auto v, int64_t c) {
+      typename decltype(v)::Value value;
+      v.load(value, from + m * C + c);
+      v.store(to + m * C + c, value);
+    });
+}
+
+// y = x * w: before(rows, begin, end, y) on the rows and channels that a task has just computed, as floats, and
+// after(task, rows, begin, end, y) when they are stored.
+template <class T, class Before, class After>
+void convolve(Context& context, const Conv2dShape& s, const float* x, const float* w, T* y, Before before,
+              After after) {
   const Plan plan(s);
   const int64_t K = depth_of(s), O = s.out_channels;
   float* const packed = plan.packed_of(context);
   const ProductTasks tasks = plan.forward;
   pack(context, Order::transposed, K, O, w, K, packed);
   parallel_for(context, tasks.count(), [=](int64_t task) {
-    alignas(64) float a[operand_floats];
+    constexpr bool in_place = sizeof(T) == sizeof(float);
+    alignas(64) float a[operand_floats], block[in_place ? 1 : operand_floats];
     const int64_t row = tasks.row(task), rows = smaller(tasks.rows, plan.pixels - row);
     const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
+    T* const to = y + row * O;
+    float* result;
+    if constexpr (in_place)
+      result = to;
+    else
+      result = block;
     gather(s, x, row, rows, 0, K, K, a);
     Ahead none;
-    multiply_columns(rows, K, begin, end, a, K, packed, y + row * O, O, none);
-    finish(rows, begin, end, y + row * O);
+    multiply_columns(rows, K, begin, end, a, K, packed, result, O, none);
+    before(rows, begin, end, result);
+    store_rows(rows, begin, end, O, result, to);
+    after(task, rows, begin, end, to);
   });
 }
 
-void forward(Context& context, const Conv2dShape& s, const float* x, const float* w, float* y) {
-  convolve(context, s, x, w, y, [](int64_t, int64_t, int64_t, float*) {});
+constexpr auto nothing = [](auto...) {};
+
+template <class T>
+void forward(Context& context, const Conv2dShape& s, const float* x, const float* w, T* y) {
+  convolve(context, s, x, w, y, nothing, nothing);
 }
 
-void forward_folded(Context& context, const Conv2dShape& s, const float* x, const float* w, const float* bias,
-                    float* y) {
+template <class T>
+void forward_folded(Context& context, const Conv2dShape& s, const float* x, const float* w, const float* bias, T* y) {
   const int64_t O = s.out_channels;
-  convolve(context, s, x, w, y,
-           [=](int64_t rows, int64_t begin, int64_t end, float* to) { fold_rows(bias, rows, begin, end, O, to); });
+  convolve(
+      context, s, x, w, y,
+      [=](int64_t rows, int64_t begin, int64_t end, float* to) { fold_rows(bias, rows, begin, end, O, to); }, nothing);
 }
 
-void forward_fused(Context& context, const Conv2dShape& s, const float* x, const float* w, float* z,
+template <class T>
+void forward_fused(Context& context, const Conv2dShape& s, const float* x, const float* w, T* z,
                    const FusedNorm& norm_z) {
   const Plan plan(s);
-  const int64_t K = depth_of(s), O = s.out_channels, M = plan.pixels;
-  if (M < 2) fail(one_value);
+  const int64_t O = s.out_channels, groups = plan.forward.column_groups;
+  if (plan.pixels < 2) fail(one_value);
   double* const partials = plan.partials_of(context);
-  float* const packed = plan.packed_of(context);
-  const ProductTasks tasks = plan.forward;
-  pack(context, Order::transposed, K, O, w, K, packed);
-  parallel_for(context, tasks.count(), [=](int64_t task) {
-    alignas(64) float a[operand_floats];
-    const int64_t row = tasks.row(task), rows = smaller(tasks.rows, M - row);
-    const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
-    gather(s, x, row, rows, 0, K, K, a);
-    Ahead none;
-    multiply_columns(rows, K, begin, end, a, K, packed, z + row * O, O, none);
-    double* const sums = partials + task / tasks.column_groups * 2 * O;
+  convolve(context, s, x, w, z, nothing, [=](int64_t task, int64_t rows, int64_t begin, int64_t end, const T* to) {
+    double* const sums = partials + task / groups * 2 * O;
     set_zero(sums + begin, end - begin);
     set_zero(sums + O + begin, end - begin);
-    add_statistics(rows, begin, end, O, z + row * O, z + row * O, sums);
+    add_statistics(rows, begin, end, O, to, to, sums);
   });
-  finish_statistics(context, {M, tasks.rows}, O, z, partials, norm_z);
+  finish_statistics(context, {plan.pixels, plan.forward.rows}, O, z, partials, norm_z);
 }
 
 // dw = dyᵀ · (the neighbours of x). gradients(k, depth, buffer): so many rows of dy from row k on, in place or in the
@@ -136,14 +157,28 @@ void multiply_gradients(Context& context, const Conv2dShape& s, const float* x, 
       dw);
 }
 
-void backward_weight(Context& context, const Conv2dShape& s, const float* x, const float* dy, float* dw) {
+inline void backward_weight(Context& context, const Conv2dShape& s, const float* x, const float* dy, float* dw) {
   const int64_t O = s.out_channels;
   const auto gradients = [=](int64_t k, int64_t, float*) { return Rows{dy + k * O, O}; };
   multiply_gradients<1>(context, s, x, gradients, dw);
 }
+inline void backward_weight(Context& context, const Conv2dShape& s, const float* x, const Bf16* dy, float* dw) {
+  const int64_t O = s.out_channels;
+  const auto gradients = [=](int64_t k, int64_t depth, float* a) {
+    for (int64_t m = 0; m < depth; ++m)
+      columns(O, [&](auto v, int64_t c) {
+        Vector value;
+        v.load(value, dy + (k + m) * O + c);
+        Wide::store(a + m * padded(O) + c, value);
+      });
+    return Rows{a, padded(O)};
+  };
+  multiply_gradients<operand_floats>(context, s, x, gradients, dw);
+}
 
-void backward_weight_fused(Context& context, const Conv2dShape& s, const float* x, const float* z,
-                           const FusedNorm& norm_z, const float* du_z, float* dw) {
+template <class T>
+void backward_weight_fused(Context& context, const Conv2dShape& s, const float* x, const T* z, const FusedNorm& norm_z,
+                           const T* du_z, float* dw) {
   const int64_t O = s.out_channels;
   const auto gradients = [=](int64_t k, int64_t depth, float* a) {
     gradient_rows(norm_z, depth, 0, O, O, z + k * O, du_z + k * O, padded(O), a);
@@ -152,24 +187,30 @@ void backward_weight_fused(Context& context, const Conv2dShape& s, const float* 
   multiply_gradients<operand_floats>(context, s, x, gradients, dw);
 }
 
+template <class T>
+constexpr Conv2dOf<T> row = {
+    .name = "simd",
+    .idea = "the neighbours gathered block by block, then a product on vectors; fused passes",
+    .provider = Provider::vendor,
+    .supports = supports<T>,
+    .workspace = [](const Conv2dShape& s) { return Plan(s).bytes(); },
+    .forward = forward<T>,
+    .backward_data = nullptr,
+    .backward_weight = backward_weight,
+    .forward_fused = forward_fused<T>,
+    .backward_weight_fused = backward_weight_fused<T>,
+    .forward_folded = forward_folded<T>,
+};
+
 }  // namespace
 
 template <>
 const Conv2d& simd_row<Conv2d>() {
-  static constexpr Conv2d row = {
-      .name = "simd",
-      .idea = "the neighbours gathered block by block, then a product on vectors; fused passes",
-      .provider = Provider::vendor,
-      .supports = supports,
-      .workspace = [](const Conv2dShape& s) { return Plan(s).bytes(); },
-      .forward = forward,
-      .backward_data = nullptr,
-      .backward_weight = backward_weight,
-      .forward_fused = forward_fused,
-      .backward_weight_fused = backward_weight_fused,
-      .forward_folded = forward_folded,
-  };
-  return row;
+  return row<float>;
+}
+template <>
+const Conv2dOf<Bf16>& simd_row<Conv2dOf<Bf16>>() {
+  return row<Bf16>;
 }
 
 }  // namespace kernels::cpu::SIMD_LEVEL

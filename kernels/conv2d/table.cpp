@@ -31,7 +31,13 @@ std::span<const Conv2d> rows<Conv2d, KERNEL_TARGET::target>() {
 template <>
 std::span<const Conv2dOf<Bf16>> rows<Conv2dOf<Bf16>, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const Conv2dOf<Bf16> table[] = {conv2d_naive_bf16, conv2d_stem_bf16};
+  static const Conv2dOf<Bf16> table[] = {
+      conv2d_naive_bf16,
+      conv2d_stem_bf16,
+#ifdef MOBILENET_SIMD
+      simd_row<Conv2dOf<Bf16>>(),
+#endif
+  };
   return table;
 }
 

@@ -5,9 +5,10 @@
 namespace kernels::cpu::SIMD_LEVEL {
 namespace {
 
-void forward(Context& context, const GlobalAvgPoolShape& s, const float* x, float* y) {
+template <class T>
+void forward(Context& context, const GlobalAvgPoolShape& s, const T* x, float* y) {
   parallel_for(context, s.batch, [=](int64_t image) {
-    const float* from = x + image * s.positions * s.channels;
+    const T* from = x + image * s.positions * s.channels;
     each(0, s.channels, [=](auto v, int64_t c) {
       typename decltype(v)::Value sum = {}, a;
       for (int64_t p = 0; p < s.positions; ++p) {
@@ -19,9 +20,10 @@ void forward(Context& context, const GlobalAvgPoolShape& s, const float* x, floa
   });
 }
 
-void backward(Context& context, const GlobalAvgPoolShape& s, const float* dy, float* dx) {
+template <class T>
+void backward(Context& context, const GlobalAvgPoolShape& s, const float* dy, T* dx) {
   parallel_for(context, s.batch, [=](int64_t image) {
-    float* to = dx + image * s.positions * s.channels;
+    T* to = dx + image * s.positions * s.channels;
     each(0, s.channels, [=](auto v, int64_t c) {
       typename decltype(v)::Value share;
       v.load(share, dy + image * s.channels + c);
@@ -31,9 +33,10 @@ void backward(Context& context, const GlobalAvgPoolShape& s, const float* dy, fl
   });
 }
 
-void forward_fused(Context& context, const GlobalAvgPoolShape& s, const float* x, const FusedNorm& norm, float* y) {
+template <class T>
+void forward_fused(Context& context, const GlobalAvgPoolShape& s, const T* x, const FusedNorm& norm, float* y) {
   parallel_for(context, s.batch, [=](int64_t image) {
-    const float* from = x + image * s.positions * s.channels;
+    const T* from = x + image * s.positions * s.channels;
     each(0, s.channels, [=, &norm](auto v, int64_t c) {
       const Factors factors(v, norm, c);
       typename decltype(v)::Value sum = {}, a;
@@ -53,8 +56,9 @@ int64_t images_of_task(const GlobalAvgPoolShape& s) {
 }
 int64_t tasks_of(const GlobalAvgPoolShape& s) { return ceil_div(s.batch, images_of_task(s)); }
 
-void backward_fused(Context& context, const GlobalAvgPoolShape& s, const float* x, const FusedNorm& norm,
-                    const float* dy, float* du) {
+template <class T>
+void backward_fused(Context& context, const GlobalAvgPoolShape& s, const T* x, const FusedNorm& norm, const float* dy,
+                    T* du) {
   auto* const partials = static_cast<double*>(context.workspace);
   const int64_t C = s.channels, P = s.positions, images = images_of_task(s);
   parallel_for(context, tasks_of(s), [=](int64_t task) {
@@ -79,22 +83,28 @@ void backward_fused(Context& context, const GlobalAvgPoolShape& s, const float* 
   finish_gradients(context, static_cast<int64_t>(s.batch) * P, tasks_of(s), C, partials, norm);
 }
 
+template <class T>
+constexpr GlobalAvgPoolOf<T> row = {
+    .name = "simd",
+    .idea = "plain vector loops, a task an image",
+    .provider = Provider::vendor,
+    .supports = [](const GlobalAvgPoolShape&) { return true; },
+    .workspace = [](const GlobalAvgPoolShape& s) { return sizeof(double) * 2 * tasks_of(s) * s.channels; },
+    .forward = forward<T>,
+    .backward = backward<T>,
+    .forward_fused = forward_fused<T>,
+    .backward_fused = backward_fused<T>,
+};
+
 }  // namespace
 
 template <>
 const GlobalAvgPool& simd_row<GlobalAvgPool>() {
-  static constexpr GlobalAvgPool row = {
-      .name = "simd",
-      .idea = "plain vector loops, a task an image",
-      .provider = Provider::vendor,
-      .supports = [](const GlobalAvgPoolShape&) { return true; },
-      .workspace = [](const GlobalAvgPoolShape& s) { return sizeof(double) * 2 * tasks_of(s) * s.channels; },
-      .forward = forward,
-      .backward = backward,
-      .forward_fused = forward_fused,
-      .backward_fused = backward_fused,
-  };
-  return row;
+  return row<float>;
+}
+template <>
+const GlobalAvgPoolOf<Bf16>& simd_row<GlobalAvgPoolOf<Bf16>>() {
+  return row<Bf16>;
 }
 
 }  // namespace kernels::cpu::SIMD_LEVEL

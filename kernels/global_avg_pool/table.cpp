@@ -29,7 +29,13 @@ std::span<const GlobalAvgPool> rows<GlobalAvgPool, KERNEL_TARGET::target>() {
 template <>
 std::span<const GlobalAvgPoolOf<Bf16>> rows<GlobalAvgPoolOf<Bf16>, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const GlobalAvgPoolOf<Bf16> table[] = {global_avg_pool_naive_bf16, global_avg_pool_vectorised_bf16};
+  static const GlobalAvgPoolOf<Bf16> table[] = {
+      global_avg_pool_naive_bf16,
+      global_avg_pool_vectorised_bf16,
+#ifdef MOBILENET_SIMD
+      simd_row<GlobalAvgPoolOf<Bf16>>(),
+#endif
+  };
   return table;
 }
 

@@ -5,7 +5,8 @@
 namespace kernels::cpu::SIMD_LEVEL {
 namespace {
 
-void forward(Context& context, const Relu6Shape& s, const float* x, float* y) {
+template <class T>
+void forward(Context& context, const Relu6Shape& s, const T* x, T* y) {
   parallel_pieces(context, s.count, piece, [=](int64_t begin, int64_t end) {
     each(begin, end, [=](auto v, int64_t i) {
       typename decltype(v)::Value a, zero = {}, six = zero + 6;
@@ -17,7 +18,8 @@ void forward(Context& context, const Relu6Shape& s, const float* x, float* y) {
   });
 }
 
-void backward(Context& context, const Relu6Shape& s, const float* x, const float* dy, float* dx) {
+template <class T>
+void backward(Context& context, const Relu6Shape& s, const T* x, const T* dy, T* dx) {
   parallel_pieces(context, s.count, piece, [=](int64_t begin, int64_t end) {
     each(begin, end, [=](auto v, int64_t i) {
       typename decltype(v)::Value a, g, zero = {}, six = zero + 6;
@@ -30,20 +32,26 @@ void backward(Context& context, const Relu6Shape& s, const float* x, const float
   });
 }
 
+template <class T>
+constexpr Relu6Of<T> row = {
+    .name = "simd",
+    .idea = "plain vector loops",
+    .provider = Provider::vendor,
+    .supports = [](const Relu6Shape&) { return true; },
+    .workspace = [](const Relu6Shape&) -> size_t { return 0; },
+    .forward = forward<T>,
+    .backward = backward<T>,
+};
+
 }  // namespace
 
 template <>
 const Relu6& simd_row<Relu6>() {
-  static constexpr Relu6 row = {
-      .name = "simd",
-      .idea = "plain vector loops",
-      .provider = Provider::vendor,
-      .supports = [](const Relu6Shape&) { return true; },
-      .workspace = [](const Relu6Shape&) -> size_t { return 0; },
-      .forward = forward,
-      .backward = backward,
-  };
-  return row;
+  return row<float>;
+}
+template <>
+const Relu6Of<Bf16>& simd_row<Relu6Of<Bf16>>() {
+  return row<Bf16>;
 }
 
 }  // namespace kernels::cpu::SIMD_LEVEL

@@ -29,7 +29,13 @@ std::span<const Relu6> rows<Relu6, KERNEL_TARGET::target>() {
 template <>
 std::span<const Relu6Of<Bf16>> rows<Relu6Of<Bf16>, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
-  static const Relu6Of<Bf16> table[] = {relu6_naive_bf16, relu6_vectorised_bf16};
+  static const Relu6Of<Bf16> table[] = {
+      relu6_naive_bf16,
+      relu6_vectorised_bf16,
+#ifdef MOBILENET_SIMD
+      simd_row<Relu6Of<Bf16>>(),
+#endif
+  };
   return table;
 }
 

@@ -3,6 +3,7 @@
 #include "tools/bench_shapes.h"
 
 #include <cmath>
+#include <cstdlib>
 #include <map>
 #include <set>
 
@@ -344,4 +345,17 @@ TEST_CASE("bench step says where the time goes") {
   CHECK(text.code == 0);
   CHECK(contains(text.out, "pointwise_conv forward"));
   CHECK(contains(text.out, "outside of them"));
+}
+
+TEST_CASE("bench step says where bfloat16 has no instructions of its own") {
+  const char* const before = std::getenv("MOBILENET_SIMD");
+  const std::string kept = before != nullptr ? before : "";
+  ::setenv("MOBILENET_SIMD", "generic", 1);
+  const Result result = run({"bench", "step", "--device", "cpu", "--precision", "bf16", "--width", "0.25", "--batch",
+                             "2", "--steps", "1", "--roofline", "off", "--json"});
+  before != nullptr ? ::setenv("MOBILENET_SIMD", kept.c_str(), 1) : ::unsetenv("MOBILENET_SIMD");
+  CAPTURE(result.err);
+  CHECK(result.code == 0);
+  CHECK(contains(result.err, "no AVX512-BF16 on this processor"));
+  for (const auto& call : json_of(result)["training"]["calls"]) CHECK(call["row"] != "naive");
 }
