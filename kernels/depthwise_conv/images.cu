@@ -15,9 +15,9 @@ constexpr int threads = 128;  // a block's
 // factors and sums take up to 36 more.
 template <int S, int N>
 [[maybe_unused]] constexpr int fused_blocks = N == 4 ? 2 : 3;
-// Of the plain ones: widening and rounding bfloat16 takes a few registers too.
-template <class T>
-[[maybe_unused]] constexpr int plain_blocks = sizeof(T) == sizeof(float) ? 4 : 3;
+// Of the plain ones: widening and rounding bfloat16 takes a few registers too, and so does a map of 4×4.
+template <class T, int N>
+[[maybe_unused]] constexpr int plain_blocks = sizeof(T) == sizeof(float) && N < 4 ? 4 : 3;
 
 // A map in registers: N×N pixels, zero beyond height and width. at: the index of its first pixel.
 template <class Load, int V, int N>
@@ -97,7 +97,7 @@ __device__ __forceinline__ void spread_image(const DepthwiseConvShape& shape, in
 // blockDim: (groups of V channels, lanes). A lane takes images_a_thread images.
 template <int S, int N, class Load, class Store>
 __global__ void __launch_bounds__(threads, Load::fused || Store::fused ? fused_blocks<S, N>
-                                                                       : plain_blocks<typename Load::Element>)
+                                                                       : plain_blocks<typename Load::Element, N>)
     depthwise_conv_images_forward(DepthwiseConvShape shape, int channel_blocks, int images_a_thread,
                                   const typename Load::Element* __restrict__ x, FusedNorm norm_x,
                                   const float* __restrict__ w, typename Store::Element* __restrict__ y,
@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(threads, Load::fused || Store::fused ? fused_b
 // dy is z with the prologue Gradient; x is what the epilogue Masked takes. At stride 1, dx = dy * w, the filter turned
 // by 180°.
 template <int S, int N, class Load, class Store>
-__global__ void __launch_bounds__(threads, Load::fused ? fused_blocks<S, N> : plain_blocks<typename Load::Element>)
+__global__ void __launch_bounds__(threads, Load::fused ? fused_blocks<S, N> : plain_blocks<typename Load::Element, N>)
     depthwise_conv_images_backward_data(DepthwiseConvShape shape, int channel_blocks, int images_a_thread,
                                         const typename Load::Element* __restrict__ dy,
                                         const typename Load::Element* __restrict__ du_z, FusedNorm norm_z,
