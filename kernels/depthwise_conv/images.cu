@@ -13,7 +13,7 @@ constexpr int threads = 128;  // a block's
 
 // Blocks of the fused passes at once on a multiprocessor, by which the compiler deals out the registers: a norm's
 // factors and sums take up to 36 more.
-template <int S, int N>
+template <int N>
 [[maybe_unused]] constexpr int fused_blocks = N == 4 ? 2 : 3;
 // Of the plain ones: widening and rounding bfloat16 takes a few registers too, and so does a map of 4×4.
 template <class T, int N>
@@ -96,7 +96,7 @@ __device__ __forceinline__ void spread_image(const DepthwiseConvShape& shape, in
 // Load, Store: what they make of x and do with y (common/fused.h). blockIdx: slice · channel_blocks + channel block;
 // blockDim: (groups of V channels, lanes). A lane takes images_a_thread images.
 template <int S, int N, class Load, class Store>
-__global__ void __launch_bounds__(threads, Load::fused || Store::fused ? fused_blocks<S, N>
+__global__ void __launch_bounds__(threads, Load::fused || Store::fused ? fused_blocks<N>
                                                                        : plain_blocks<typename Load::Element, N>)
     depthwise_conv_images_forward(DepthwiseConvShape shape, int channel_blocks, int images_a_thread,
                                   const typename Load::Element* __restrict__ x, FusedNorm norm_x,
@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(threads, Load::fused || Store::fused ? fused_b
 // dy is z with the prologue Gradient; x is what the epilogue Masked takes. At stride 1, dx = dy * w, the filter turned
 // by 180°.
 template <int S, int N, class Load, class Store>
-__global__ void __launch_bounds__(threads, Load::fused ? fused_blocks<S, N> : plain_blocks<typename Load::Element, N>)
+__global__ void __launch_bounds__(threads, Load::fused ? fused_blocks<N> : plain_blocks<typename Load::Element, N>)
     depthwise_conv_images_backward_data(DepthwiseConvShape shape, int channel_blocks, int images_a_thread,
                                         const typename Load::Element* __restrict__ dy,
                                         const typename Load::Element* __restrict__ du_z, FusedNorm norm_z,
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(threads, Load::fused ? fused_blocks<S, N> : pl
 // partial: (slices, 3, 3, C). blockIdx: (channel block, slice); blockDim: (groups, lanes). A unit is an image. LoadX:
 // what it makes of x; LoadDy: of dy, which is z with the prologue Gradient.
 template <int S, int N, class LoadX, class LoadDy>
-__global__ void __launch_bounds__(weight_threads, LoadX::fused ? fused_blocks<S, N> : 0)
+__global__ void __launch_bounds__(weight_threads, LoadX::fused ? fused_blocks<N> : 0)
     depthwise_conv_images_backward_weight(DepthwiseConvShape shape, int64_t images_a_lane,
                                           const typename LoadX::Element* __restrict__ x, FusedNorm norm_x,
                                           const typename LoadDy::Element* __restrict__ dy,
