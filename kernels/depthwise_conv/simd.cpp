@@ -71,24 +71,25 @@ template <class T>
 struct PlainBelow {
   const T* x;  // (·, C), or null
   T* dx;       // (·, C), or null
-  int64_t C, width;
+  int64_t C;
   template <class V>
   struct Column {
     V v;
     const T* x;
+    const T* next;
     T* dx;
-    int64_t C, ahead;
-    void load(int64_t at, Vector& a) const {
+    int64_t C;
+    void load(int64_t at, Vector& a) {
       v.load(a, x + at * C);
-      __builtin_prefetch(x + at * C + ahead, 0, 2);
+      ask_for(next);
     }
     void put(int64_t at, const Vector&, const Vector& da) const { v.store(dx + at * C, da); }
     void end_row(int64_t) {}
     void end() {}
   };
   template <class V>
-  Column<V> column(V v, int64_t c, int64_t ahead) const {
-    return {v, x + c, dx + c, C, ahead * width * C};
+  Column<V> column(V v, int64_t c, int64_t next) const {
+    return {v, x + c, x + next, dx + c, C};
   }
 };
 
@@ -97,20 +98,21 @@ template <class T>
 struct FusedBelow {
   const T* x;  // (·, C)
   T* du;       // (·, C)
-  int64_t C, width;
+  int64_t C;
   FusedNorm norm;
   double* sums;  // (2, C)
   template <class V>
   struct Column {
     V v;
     const T* x;
+    const T* next;
     T* du;
-    int64_t C, ahead;
+    int64_t C;
     Factors<V> factors;
     ColumnSums<V> sums;
-    void load(int64_t at, Vector& a) const {
+    void load(int64_t at, Vector& a) {
       v.load(a, x + at * C);
-      __builtin_prefetch(x + at * C + ahead, 0, 2);
+      ask_for(next);
       factors.activate(a);
     }
     void put(int64_t at, const Vector& a, Vector g) {
@@ -128,8 +130,8 @@ struct FusedBelow {
     void end() { sums.end(); }
   };
   template <class V>
-  Column<V> column(V v, int64_t c, int64_t ahead) const {
-    return {v, x + c, du + c, C, ahead * width * C, Factors<V>(v, norm, c), {v, sums + c, C}};
+  Column<V> column(V v, int64_t c, int64_t next) const {
+    return {v, x + c, x + next, du + c, C, Factors<V>(v, norm, c), {v, sums + c, C}};
   }
 };
 
@@ -188,7 +190,7 @@ void backward_data(Context& context, const DepthwiseConvShape& s, const T* dy, c
   const LinePlan p(s);
   parallel_for(context, p.tasks, [=](int64_t task) {
     backward_task<true, false>(p, task, w, nullptr, PlainLines<T>{dy, s.channels, s.out_width()},
-                               PlainBelow<T>{dx, dx, s.channels, s.width});
+                               PlainBelow<T>{dx, dx, s.channels});
   });
 }
 
@@ -198,8 +200,7 @@ void backward_weight(Context& context, const DepthwiseConvShape& s, const T* x, 
   auto* const parts = static_cast<float*>(context.workspace);
   parallel_for(context, p.tasks, [=](int64_t task) {
     backward_task<false, true>(p, task, nullptr, parts + task / p.groups * 9 * s.channels,
-                               PlainLines<T>{dy, s.channels, s.out_width()},
-                               PlainBelow<T>{x, nullptr, s.channels, s.width});
+                               PlainLines<T>{dy, s.channels, s.out_width()}, PlainBelow<T>{x, nullptr, s.channels});
   });
   add_weight_parts(context, p, parts, dw);
 }
@@ -228,7 +229,7 @@ void backward_fused(Context& context, const DepthwiseConvShape& s, const T* x, c
   parallel_for(context, p.tasks, [=](int64_t task) {
     backward_task<true, true>(p, task, w, parts + task / p.groups * 9 * C,
                               GradientLines<T>{z, du_z, C, s.out_width(), norm_z},
-                              FusedBelow<T>{x, du_x, C, s.width, norm_x, task_sums(p, task, partials)});
+                              FusedBelow<T>{x, du_x, C, norm_x, task_sums(p, task, partials)});
   });
   finish_gradients(context, static_cast<int64_t>(s.batch) * s.height * s.width, p.row_tasks, C, partials, norm_x);
   add_weight_parts(context, p, parts, dw);

@@ -4,7 +4,7 @@
 //
 // A task takes rows of y in bands, and of a band one vector of channels after the other: filters, factors and sums stay
 // in registers for a whole band. The band's arrays lie in the level 2 cache meanwhile: while one is computed, the
-// next one's are asked for.
+// next one's are asked for, in memory's order, which memory likes twice as much as the order that they are used in.
 #pragma once
 
 #include "kernels/common/simd_norm.h"
@@ -13,7 +13,7 @@
 namespace kernels::cpu::SIMD_LEVEL {
 
 constexpr int64_t line_floats = 1 << 16;  // of all lines of a task
-constexpr int64_t band_floats = 1 << 13;  // of x: what a band should have
+constexpr int64_t band_floats = 1 << 14;  // of x: what a band should have
 
 // How the work is cut: rows of y (batch · P of them), and channels where the rows are too few for many processors.
 struct LinePlan {
@@ -22,7 +22,7 @@ struct LinePlan {
   explicit LinePlan(const DepthwiseConvShape& shape) : s(shape) {
     rows = static_cast<int64_t>(s.batch) * s.out_height();
     // A task's sums take memory as some pixels do: it has so many that this does not show.
-    rows_per_task = larger(ceil_div(32, s.out_width()), ceil_div(rows, 64));
+    rows_per_task = larger(ceil_div(32, s.out_width()), ceil_div(rows, 32));
     row_tasks = ceil_div(rows, rows_per_task);
     const int64_t vectors = ceil_div(s.channels, lanes);
     group = larger(smaller(vectors, 4), ceil_div(vectors, ceil_div(32, row_tasks))) * lanes;
@@ -34,43 +34,53 @@ struct LinePlan {
   bool fits() const { return 4 * line_size() <= line_floats; }
 };
 
-// body(v, c, begin, end, ahead) for the bands of a task, rows [begin, end) of y, and its vectors of channels, from c
-// on. ahead: how many rows of y further on the next band begins; 0 in the last one.
+// A band: rows [begin, end) of y, and where the one after it begins (itself, if there is none).
+struct Band {
+  int64_t begin, end, next;
+};
+
+// body(v, c, band) for the bands of a task and its vectors of channels, from c on.
 template <class Body>
 void each_band(const LinePlan& p, int64_t task, const Body& body) {
   const int64_t first = task / p.groups * p.rows_per_task, last = smaller(p.rows, first + p.rows_per_task);
   const int64_t c = task % p.groups * p.group, count = smaller(p.group, p.s.channels - c);
   for (int64_t begin = first; begin < last; begin += p.band) {
-    const int64_t end = smaller(last, begin + p.band), ahead = end < last ? p.band : 0;
-    columns(count, [&](auto v, int64_t i) { body(v, c + i, begin, end, ahead); });
+    const int64_t end = smaller(last, begin + p.band);
+    const Band band = {begin, end, end < last && p.groups == 1 ? end : begin};
+    columns(count, [&](auto v, int64_t i) { body(v, c + i, band); });
   }
 }
 
-// Three lines (width + 2, lanes) of an image, of which two neighbours stay when the next one is needed.
+// The columns of a band share out the next one's elements of an array (lines, width, C) in memory's order, a vector for
+// a vector of their own. Where that from c on begins; line: the next band's first, lines: a band's.
+inline int64_t ahead(int64_t line, int64_t lines, int64_t width, int64_t C, int64_t c) {
+  return (line * C + lines * c) * width;
+}
+template <class T>
+void ask_for(const T*& next) {
+  __builtin_prefetch(next, 0, 2);
+  next += lanes;
+}
+
+// Three lines (width + 2, lanes) of an image, the last ones that were filled.
 struct LineRing {
   float *lines, *zeros;
   int64_t size;
-  int64_t held[3];  // which lines these are; -1: none yet
+  int slot = 0;
 
   LineRing(float* memory, int64_t size) : lines(memory), zeros(memory + 3 * size), size(size) {
     for (int64_t i = 0; i < 4 * size; ++i) memory[i] = 0;
   }
-  void forget() { held[0] = held[1] = held[2] = -1; }
-  // Line i of image n, where there is one (source.fill makes it, if it is not here), else zeros.
   template <class Source>
-  const float* line(int64_t n, int64_t i, int64_t height, const Source& source) {
-    if (i < 0 || i >= height) return zeros;
-    const int64_t slot = i % 3, name = n * height + i;
-    if (held[slot] != name) {
-      source.fill(name, lines + slot * size + lanes);
-      held[slot] = name;
-    }
-    return lines + slot * size;
+  const float* fill(int64_t line, Source& source) {
+    float* const to = lines + slot * size;
+    slot = slot == 2 ? 0 : slot + 1;
+    source.fill(line, to + lanes);
+    return to;
   }
 };
 
-// ---- where lines come from: column(v, c, ahead).fill(line, to), a vector of channels from c on. ahead: lines further
-// on, what will be needed next
+// ---- where lines come from: column(v, c, next).fill(line, to), a vector of channels from c on; next: `ahead` of it
 
 // As they lie in memory.
 template <class T>
@@ -80,21 +90,21 @@ struct PlainLines {
   template <class V>
   struct Column {
     V v;
-    const T* x;
-    int64_t C, width, ahead;
-    void fill(int64_t line, float* to) const {
+    const T *x, *next;
+    int64_t C, width;
+    void fill(int64_t line, float* to) {
       const T* from = x + line * width * C;
       for (int64_t j = 0; j < width; ++j, from += C, to += lanes) {
         Vector value;
         v.load(value, from);
-        __builtin_prefetch(from + ahead, 0, 2);
+        ask_for(next);
         Wide::store(to, value);
       }
     }
   };
   template <class V>
-  Column<V> column(V v, int64_t c, int64_t ahead) const {
-    return {v, x + c, C, width, ahead * width * C};
+  Column<V> column(V v, int64_t c, int64_t next) const {
+    return {v, x + c, x + next, C, width};
   }
 };
 
@@ -107,23 +117,23 @@ struct ActivatedLines {
   template <class V>
   struct Column {
     V v;
-    const T* x;
-    int64_t C, width, ahead;
+    const T *x, *next;
+    int64_t C, width;
     Factors<V> factors;
-    void fill(int64_t line, float* to) const {
+    void fill(int64_t line, float* to) {
       const T* from = x + line * width * C;
       for (int64_t j = 0; j < width; ++j, from += C, to += lanes) {
         Vector value;
         v.load(value, from);
-        __builtin_prefetch(from + ahead, 0, 2);
+        ask_for(next);
         factors.activate(value);
         Wide::store(to, value);
       }
     }
   };
   template <class V>
-  Column<V> column(V v, int64_t c, int64_t ahead) const {
-    return {v, x + c, C, width, ahead * width * C, Factors<V>(v, norm, c)};
+  Column<V> column(V v, int64_t c, int64_t next) const {
+    return {v, x + c, x + next, C, width, Factors<V>(v, norm, c)};
   }
 };
 
@@ -136,25 +146,25 @@ struct GradientLines {
   template <class V>
   struct Column {
     V v;
-    const T *z, *du;
-    int64_t C, width, ahead;
+    const T *z, *du, *next_z, *next_du;
+    int64_t C, width;
     GradientFactors<V> factors;
-    void fill(int64_t line, float* to) const {
+    void fill(int64_t line, float* to) {
       const T *from_z = z + line * width * C, *from_du = du + line * width * C;
       for (int64_t j = 0; j < width; ++j, from_z += C, from_du += C, to += lanes) {
         Vector value, gradient;
         v.load(value, from_z);
         v.load(gradient, from_du);
-        __builtin_prefetch(from_z + ahead, 0, 2);
-        __builtin_prefetch(from_du + ahead, 0, 2);
+        ask_for(next_z);
+        ask_for(next_du);
         factors.pass(value, gradient);
         Wide::store(to, gradient);
       }
     }
   };
   template <class V>
-  Column<V> column(V v, int64_t c, int64_t ahead) const {
-    return {v, z + c, du + c, C, width, ahead * width * C, GradientFactors<V>(v, norm, c)};
+  Column<V> column(V v, int64_t c, int64_t next) const {
+    return {v, z + c, du + c, z + next, du + next, C, width, GradientFactors<V>(v, norm, c)};
   }
 };
 
@@ -248,16 +258,25 @@ template <int stride, class Source, class Results>
 void depthwise_forward_task(const LinePlan& p, int64_t task, const float* w, const Source& source,
                             const Results& results) {
   alignas(64) float memory[line_floats], weights[9 * lanes];
-  const int64_t H = p.s.height, P = p.s.out_height(), Q = p.s.out_width();
+  const int64_t C = p.s.channels, H = p.s.height, W = p.s.width, P = p.s.out_height(), Q = p.s.out_width();
   LineRing ring(memory, p.line_size());
-  each_band(p, task, [&](auto v, int64_t c, int64_t begin, int64_t end, int64_t ahead) {
-    load_weights(v, w + c, p.s.channels, weights);
-    ring.forget();
-    const auto from = source.column(v, c, ahead * stride);
-    auto to = results.column(v, c, begin == task / p.groups * p.rows_per_task);
-    for (int64_t row = begin, n = row / P, i = row % P; row < end; ++row) {
-      const float* lines[3];
-      for (int r = 0; r < 3; ++r) lines[r] = ring.line(n, i * stride - 1 + r, H, from);
+  each_band(p, task, [&](auto v, int64_t c, Band band) {
+    load_weights(v, w + c, C, weights);
+    const int64_t next = band.next / P * H + band.next % P * stride;
+    auto from = source.column(v, c, ahead(next, (band.end - band.begin) * stride, W, C, c));
+    auto to = results.column(v, c, band.begin == task / p.groups * p.rows_per_task);
+    const float* lines[3];
+    for (int64_t row = band.begin, n = row / P, i = row % P; row < band.end; ++row) {
+      const int64_t line = n * H + i * stride;  // the middle one of the three
+      const bool fresh = row == band.begin || i == 0;
+      if constexpr (stride == 1) {
+        lines[0] = i == 0 ? ring.zeros : fresh ? ring.fill(line - 1, from) : lines[1];
+        lines[1] = fresh ? ring.fill(line, from) : lines[2];
+      } else {
+        lines[0] = i == 0 ? ring.zeros : fresh ? ring.fill(line - 1, from) : lines[2];
+        lines[1] = ring.fill(line, from);
+      }
+      lines[2] = i * stride + 1 < H ? ring.fill(line + 1, from) : ring.zeros;
       int64_t q = 0;
       convolve_blocks<4, stride>(lines, weights, q, Q, row * Q, to);
       convolve_blocks<2, stride>(lines, weights, q, Q, row * Q, to);
@@ -271,7 +290,7 @@ void depthwise_forward_task(const LinePlan& p, int64_t task, const float* w, con
 
 // ---- backward: dx and dw from the same registers. At a pixel of x both need the same elements of dy.
 //
-// What lies below, `below.column(v, c, ahead)`: load(at, a) gives the activation a of pixel `at` of x, for dw;
+// What lies below, `below.column(v, c, next)`: load(at, a) gives the activation a of pixel `at` of x, for dw;
 // put(at, a, da) gets its gradient.
 
 // Stride 1: the pixels j … j+count-1 of a row of x; lines: the rows i-1, i, i+1 of dy. dw[2-r,2-t] += a · dy.
@@ -352,24 +371,28 @@ void depthwise_backward_task(const LinePlan& p, int64_t task, const float* w, fl
   alignas(64) float memory[line_floats], weights[9 * lanes];
   const int64_t C = p.s.channels, H = p.s.height, W = p.s.width, P = p.s.out_height();
   LineRing ring(memory, p.line_size());
-  each_band(p, task, [&](auto v, int64_t c, int64_t begin, int64_t end, int64_t ahead) {
+  each_band(p, task, [&](auto v, int64_t c, Band band) {
     if (data) load_weights(v, w + c, C, weights);
-    ring.forget();
-    const auto from = source.column(v, c, ahead);
-    auto to = below.column(v, c, ahead * stride);
+    const int64_t rows = band.end - band.begin, next = band.next / P * H + band.next % P * stride;
+    auto from = source.column(v, c, ahead(band.next, rows, p.s.out_width(), C, c));
+    auto to = below.column(v, c, ahead(next, rows * stride, W, C, c));
     Vector dw[9] = {};
-    for (int64_t row = begin, n = row / P, i = row % P; row < end; ++row) {
+    const float* lines[4 - stride];
+    for (int64_t row = band.begin, n = row / P, i = row % P; row < band.end; ++row) {
       const int64_t at = (n * H + i * stride) * W;
+      const bool fresh = row == band.begin || i == 0;
       if constexpr (stride == 1) {
-        const float* lines[3];
-        for (int r = 0; r < 3; ++r) lines[r] = ring.line(n, i - 1 + r, P, from);
+        lines[0] = i == 0 ? ring.zeros : fresh ? ring.fill(row - 1, from) : lines[1];
+        lines[1] = fresh ? ring.fill(row, from) : lines[2];
+        lines[2] = i + 1 < P ? ring.fill(row + 1, from) : ring.zeros;
         int64_t j = 0;
         backward_blocks<4, data, weight>(lines, weights, dw, j, W, at, to);
         backward_blocks<2, data, weight>(lines, weights, dw, j, W, at, to);
         backward_blocks<1, data, weight>(lines, weights, dw, j, W, at, to);
         to.end_row(W);
       } else {
-        const float* const lines[2] = {ring.line(n, i, P, from), ring.line(n, i + 1, P, from)};
+        lines[0] = fresh ? ring.fill(row, from) : lines[1];
+        lines[1] = i + 1 < P ? ring.fill(row + 1, from) : ring.zeros;
         if (2 * i + 1 < H)
           backward_quads<true, data, weight>(lines, weights, dw, W, at, to);
         else
@@ -382,7 +405,7 @@ void depthwise_backward_task(const LinePlan& p, int64_t task, const float* w, fl
     if (weight)
       for (int k = 0; k < 9; ++k) {
         Vector sum = {};
-        if (begin > task / p.groups * p.rows_per_task) v.load(sum, part + k * C + c);
+        if (band.begin > task / p.groups * p.rows_per_task) v.load(sum, part + k * C + c);
         sum += dw[k];
         v.store(part + k * C + c, sum);
       }
