@@ -1,6 +1,7 @@
-// cuDNN for the rows of that name, in fp32, NHWC, by its functions for one operation each (cudnn_cnn.h, cudnn_ops.h).
-// What was made for a shape is kept in Context::cudnn: a pass's first call makes it, those after it allocate nothing
-// and wait for nothing, so that they can be captured.
+// cuDNN for the rows of that name, NHWC: by its functions for one operation each (cudnn_cnn.h, cudnn_ops.h), in fp32,
+// and by its graph API (cudnn_graph.h) where one of ours is several of its operations. What was made for a shape is
+// kept in Context::cudnn: a pass's first call makes it, those after it allocate nothing of the device's and wait for
+// nothing, so that they can be captured.
 #pragma once
 
 #include <cudnn.h>
@@ -10,13 +11,9 @@
 #include <memory>
 #include <string>
 
-#include "kernels/common/launch.h"
+#include "kernels/common/cudnn_graph.h"
 
 namespace kernels::KERNEL_TARGET::cudnn {
-
-inline void check(cudnnStatus_t status, const char* what) {
-  if (status != CUDNN_STATUS_SUCCESS) throw Error(std::string(what) + ": " + cudnnGetErrorString(status));
-}
 
 // A cuDNN object that is destroyed with its owner.
 template <class T, cudnnStatus_t (*create)(T*), cudnnStatus_t (*destroy)(T)>
@@ -40,12 +37,7 @@ using Activation =
 // cuDNN's sizes and strides are ints.
 constexpr int64_t max_elements = INT32_MAX;
 
-// A 3×3 convolution, padding 1: x (N, H, W, in), w (out, 3, 3, in / groups), y (N, P, Q, out).
-struct Shape {
-  int batch, height, width, in, out, groups, stride;
-  auto key() const { return std::array{batch, height, width, in, out, groups, stride}; }
-};
-
+// Of a convolution in fp32.
 struct Convolution {
   Tensor x, y;
   Filter w;
@@ -56,11 +48,12 @@ struct Convolution {
     const auto f32 = CUDNN_DATA_FLOAT;
     const auto nhwc = CUDNN_TENSOR_NHWC;
     check(cudnnSetTensor4dDescriptor(x, nhwc, f32, s.batch, s.in, s.height, s.width), "cudnnSetTensor4dDescriptor");
-    check(cudnnSetTensor4dDescriptor(y, nhwc, f32, s.batch, s.out, (s.height - 1) / s.stride + 1,
-                                     (s.width - 1) / s.stride + 1),
+    check(cudnnSetTensor4dDescriptor(y, nhwc, f32, s.batch, s.out, s.out_height(), s.out_width()),
           "cudnnSetTensor4dDescriptor");
-    check(cudnnSetFilter4dDescriptor(w, f32, nhwc, s.out, s.in / s.groups, 3, 3), "cudnnSetFilter4dDescriptor");
-    check(cudnnSetConvolution2dDescriptor(op, 1, 1, s.stride, s.stride, 1, 1, CUDNN_CROSS_CORRELATION, f32),
+    check(cudnnSetFilter4dDescriptor(w, f32, nhwc, s.out, s.in / s.groups, s.kernel, s.kernel),
+          "cudnnSetFilter4dDescriptor");
+    const int padding = s.kernel / 2;
+    check(cudnnSetConvolution2dDescriptor(op, padding, padding, s.stride, s.stride, 1, 1, CUDNN_CROSS_CORRELATION, f32),
           "cudnnSetConvolution2dDescriptor");
     check(cudnnSetConvolutionGroupCount(op, s.groups), "cudnnSetConvolutionGroupCount");
     check(cudnnSetConvolutionMathType(op, CUDNN_FMA_MATH), "cudnnSetConvolutionMathType");  // fp32, not TF32
@@ -88,7 +81,8 @@ inline void set_relu6(const Activation& activation) {
 // What Context::cudnn points to.
 struct Library {
   Handle handle;
-  std::map<std::array<int, 7>, Convolution> convolutions;
+  std::map<std::array<int, 9>, Convolution> convolutions;
+  std::map<std::array<int, 9>, graph::Folded> folded;
   std::map<std::array<int64_t, 4>, Tensor> tensors;  // of (N, C, H, W)
   std::map<int, Pooling> averages;                   // of their positions
   Activation relu6;
@@ -118,9 +112,6 @@ inline const Pooling& average(Library& library, int positions) {
   if (made) set_average(found->second, positions);
   return found->second;
 }
-
-// Algorithms that want more scratch memory than this are passed over.
-constexpr size_t scratch_bytes = size_t{32} << 20;
 
 // The algorithm that cuDNN expects to be the fastest of those that give the same bits in every run, in fp32.
 // `get` is one of cudnnGetConvolution…Algorithm_v7.
@@ -179,9 +170,15 @@ inline void backward_weight(Library& library, const Shape& s, const float* x, co
         "cudnnConvolutionBackwardFilter");
 }
 
-// y (N, P, Q, out) = min(max(x * w + bias, 0), 6), three calls: cuDNN's one call for all has no ReLU with an upper end.
+// The plan for a convolution with bias and ReLU6, where cuDNN has one.
+inline const std::optional<graph::Descriptor>& folded_plan(Library& library, const Shape& s) {
+  return library.folded.try_emplace(s.key(), s, graph::Target{library.handle}).first->second.plan;
+}
+
+// y (N, P, Q, out) = min(max(x * w + bias, 0), 6): one kernel, or three calls where cuDNN has no engine for all of it.
 inline void forward_folded(Library& library, const Shape& s, const float* x, const float* w, const float* bias,
                            float* y, void* scratch) {
+  if (const auto& plan = folded_plan(library, s)) return graph::run(library.handle, *plan, x, w, bias, y, scratch);
   forward(library, s, x, w, y, scratch);
   Convolution& c = convolution(library, s);
   const float one = 1, zero = 0;

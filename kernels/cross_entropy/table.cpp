@@ -5,7 +5,7 @@
 namespace kernels {
 
 namespace KERNEL_TARGET {
-extern const CrossEntropy cross_entropy_naive, cross_entropy_warp;
+extern const CrossEntropy cross_entropy_naive, cross_entropy_warp, cross_entropy_cudnn;
 }
 
 template <>
@@ -16,6 +16,9 @@ std::span<const CrossEntropy> rows<CrossEntropy, KERNEL_TARGET::target>() {
       cross_entropy_warp,
 #ifdef MOBILENET_SIMD
       simd_row<CrossEntropy>(),
+#endif
+#ifdef MOBILENET_CUDNN
+      cross_entropy_cudnn,
 #endif
   };
   return table;

@@ -1,18 +1,9 @@
 // Idea: one warp a row. The lanes read a row side by side, in runs of 128 bytes, and join their maxima and sums by
 // shuffles, without shared memory or barriers; a batch of 128 rows is 4096 threads instead of 128.
-#include "kernels/common/launch.h"
 #include "kernels/cross_entropy/cross_entropy.h"
+#include "kernels/cross_entropy/warp.h"
 
 namespace kernels::KERNEL_TARGET {
-
-constexpr int cross_entropy_rows = 4;  // of a block: its warps
-
-// The same sum in all lanes: each step adds the same two values, in one or the other order.
-__device__ __forceinline__ float cross_entropy_warp_sum(float x) {
-#pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(0xffffffffu, x, distance);
-  return x;
-}
 
 __global__ void __launch_bounds__(cross_entropy_rows * 32)
     cross_entropy_warp_rows(int batch, int classes, const float* __restrict__ logits,
@@ -21,17 +12,8 @@ __global__ void __launch_bounds__(cross_entropy_rows * 32)
   const int n = blockIdx.x * cross_entropy_rows + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (n >= batch) return;
   const float* z = logits + static_cast<int64_t>(n) * classes;
-  // The largest logit and where it stands first.
-  float max = lane < classes ? z[lane] : -INFINITY;
-  int best = lane;
-  for (int k = lane + 32; k < classes; k += 32)
-    if (z[k] > max) max = z[k], best = k;
-#pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2) {
-    const float other = __shfl_xor_sync(0xffffffffu, max, distance);
-    const int where = __shfl_xor_sync(0xffffffffu, best, distance);
-    if (other > max || (other == max && where < best)) max = other, best = where;
-  }
+  const LargestLogit largest = cross_entropy_warp_largest(z, classes, lane);
+  const float max = largest.value;
   float sum = 0;  // in the end at least 1, for the maximum itself
   for (int k = lane; k < classes; k += 32) sum += expf(z[k] - max);
   sum = cross_entropy_warp_sum(sum);
@@ -45,7 +27,7 @@ __global__ void __launch_bounds__(cross_entropy_rows * 32)
     losses[n] = label_smoothing > 0
                     ? logf(sum) - ((1 - label_smoothing) * (z[label] - max) + label_smoothing / classes * distance)
                     : logf(sum) - (z[label] - max);
-    correct[n] = best == label && sum == sum;  // a NaN anywhere in the row is in the sum
+    correct[n] = largest.where == label && sum == sum;  // a NaN anywhere in the row is in the sum
   }
   if (dlogits == nullptr) return;
   float* dz = dlogits + static_cast<int64_t>(n) * classes;
@@ -62,6 +44,10 @@ __global__ void __launch_bounds__(32)
   if (threadIdx.x == 0) *mean_loss = sum / batch;
 }
 
+void cross_entropy_mean(Context& context, int batch, const float* losses, float* mean_loss) {
+  launch(context, cross_entropy_warp_mean, 1, 32, 0, batch, losses, mean_loss);
+}
+
 extern const CrossEntropy cross_entropy_warp = {
     .name = "warp",
     .idea = "one warp a row, joined by shuffles",
@@ -73,7 +59,7 @@ extern const CrossEntropy cross_entropy_warp = {
            float label_smoothing, float* losses, int32_t* correct, float* mean_loss, float* dlogits) {
           launch(context, cross_entropy_warp_rows, ceil_div(s.batch, cross_entropy_rows), cross_entropy_rows * 32, 0,
                  s.batch, s.classes, logits, labels, label_smoothing, losses, correct, dlogits);
-          launch(context, cross_entropy_warp_mean, 1, 32, 0, s.batch, losses, mean_loss);
+          cross_entropy_mean(context, s.batch, losses, mean_loss);
         },
 };
 

@@ -9,7 +9,8 @@ extern const PointwiseConv pointwise_conv_naive, pointwise_conv_shared_tile, poi
 extern const PointwiseConv pointwise_conv_warp_tile, pointwise_conv_async, pointwise_conv_split_k, pointwise_conv_tf32;
 extern const PointwiseConvOf<Bf16> pointwise_conv_naive_bf16, pointwise_conv_bf16;
 extern const PointwiseConv pointwise_conv_onednn, pointwise_conv_cublas, pointwise_conv_cublas_tf32;
-extern const PointwiseConvOf<Bf16> pointwise_conv_cublas_bf16;
+extern const PointwiseConv pointwise_conv_cudnn;
+extern const PointwiseConvOf<Bf16> pointwise_conv_cublas_bf16, pointwise_conv_cudnn_bf16;
 }  // namespace KERNEL_TARGET
 
 template <>
@@ -24,6 +25,9 @@ std::span<const PointwiseConv> rows<PointwiseConv, KERNEL_TARGET::target>() {
 #ifdef MOBILENET_SIMD
       simd_row<PointwiseConv>(),
 #endif
+#ifdef MOBILENET_CUDNN
+      pointwise_conv_cudnn,
+#endif
 #ifdef MOBILENET_CUBLAS
       pointwise_conv_cublas,     pointwise_conv_cublas_tf32,
 #endif
@@ -35,10 +39,12 @@ template <>
 std::span<const PointwiseConvOf<Bf16>> rows<PointwiseConvOf<Bf16>, KERNEL_TARGET::target>() {
   using namespace KERNEL_TARGET;
   static const PointwiseConvOf<Bf16> table[] = {
-      pointwise_conv_naive_bf16,
-      pointwise_conv_bf16,
+      pointwise_conv_naive_bf16,         pointwise_conv_bf16,
 #ifdef MOBILENET_SIMD
       simd_row<PointwiseConvOf<Bf16>>(),
+#endif
+#ifdef MOBILENET_CUDNN
+      pointwise_conv_cudnn_bf16,
 #endif
 #ifdef MOBILENET_CUBLAS
       pointwise_conv_cublas_bf16,

@@ -140,9 +140,36 @@ void check_close(const std::vector<float>& actual, const std::vector<double>& ex
 bool selected(uint64_t seed, const char* row);
 bool part_selected();
 
-// Runs body(row, shape, random) for every row that has `pass` and supports the shape, for each awkward shape and
-// `drawn` random ones. body runs the kernel, checks it, and returns its raw outputs, which must not depend on the
-// thread order.
+// Runs body(row, shape, random) for each awkward shape that the row supports and `drawn` random ones. body runs the
+// kernel, checks it, and returns its raw outputs, which must not depend on the thread order. Returns the cases run.
+template <class Row, class Shape, class Draw, class Body>
+int for_each_shape(const Row& row, const std::vector<Shape>& awkward, int drawn, Draw draw, Body body) {
+  int cases = 0;
+  for (uint64_t seed = 0; seed < awkward.size() + drawn; ++seed) {
+    if (!selected(seed, row.name)) continue;
+    Random shape_random{seed * 2 + 1};
+    const Shape shape = seed < awkward.size() ? awkward[seed] : draw(shape_random);
+    if (!row.supports(shape)) continue;
+    current_case = {Row::operation, row.name, seed};
+    Outputs first;
+    for (const uint64_t order : {0, 1, 2}) {
+      set_thread_order(order);
+      Random data_random{seed * 2 + 2};
+      const Outputs outputs = body(row, shape, data_random);
+      INFO(current_case.repeat() << "  (thread order " << order << ")");
+      if (order == 0) first = outputs;
+      REQUIRE(outputs.size() == first.size());
+      for (size_t i = 0; i < outputs.size(); ++i)
+        REQUIRE(std::memcmp(outputs[i].data(), first[i].data(), first[i].size() * sizeof(float)) == 0);
+      if (device_under_test() == DeviceType::cuda && order == 1) break;  // twice: the same bits
+    }
+    ++cases;
+  }
+  set_thread_order(0);
+  return cases;
+}
+
+// The same for every row that has `pass`.
 template <class Row, class Pass, class Shape, class Draw, class Body>
 void for_each_case(Pass Row::*pass, const std::vector<Shape>& awkward, int drawn, Draw draw, Body body) {
   if (!device_present()) return;
@@ -150,28 +177,8 @@ void for_each_case(Pass Row::*pass, const std::vector<Shape>& awkward, int drawn
   for (const Row& row : kernels::implementations<Row>(device_under_test())) {
     if (row.*pass == nullptr) continue;
     ++rows;
-    for (uint64_t seed = 0; seed < awkward.size() + drawn; ++seed) {
-      if (!selected(seed, row.name)) continue;
-      Random shape_random{seed * 2 + 1};
-      const Shape shape = seed < awkward.size() ? awkward[seed] : draw(shape_random);
-      if (!row.supports(shape)) continue;
-      current_case = {Row::operation, row.name, seed};
-      Outputs first;
-      for (const uint64_t order : {0, 1, 2}) {
-        set_thread_order(order);
-        Random data_random{seed * 2 + 2};
-        const Outputs outputs = body(row, shape, data_random);
-        INFO(current_case.repeat() << "  (thread order " << order << ")");
-        if (order == 0) first = outputs;
-        REQUIRE(outputs.size() == first.size());
-        for (size_t i = 0; i < outputs.size(); ++i)
-          REQUIRE(std::memcmp(outputs[i].data(), first[i].data(), first[i].size() * sizeof(float)) == 0);
-        if (device_under_test() == DeviceType::cuda && order == 1) break;  // twice: the same bits
-      }
-      ++cases;
-    }
+    cases += for_each_shape(row, awkward, drawn, draw, body);
   }
-  set_thread_order(0);
   // A row may lack a pass; on the CPU some row has it.
   CHECK((cases > 0 || part_selected() || (rows == 0 && device_under_test() == DeviceType::cuda)));
 }

@@ -1,14 +1,50 @@
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/harness.h"
 
-using kernels::CrossEntropy, kernels::CrossEntropyShape;
+using kernels::Context, kernels::CrossEntropy, kernels::CrossEntropyShape;
 namespace reference = kernels::reference;
+
+namespace kernels::cpu {
+void cross_entropy_after_softmax(Context&, const CrossEntropyShape&, const float* logits, const float* softmax,
+                                 const int32_t* labels, float label_smoothing, float* losses, int32_t* correct,
+                                 float* mean_loss, float* dlogits);
+}
 
 namespace {
 
 const std::vector<CrossEntropyShape> awkward = {{1, 1},  {3, 1},    {1, 2},  {5, 3},   {128, 10}, {7, 31},   {2, 32},
                                                 {3, 33}, {31, 100}, {1, 97}, {130, 5}, {9, 1000}, {257, 64}, {33, 2}};
 CrossEntropyShape draw(test::Random& random) { return {random.between(1, 150), random.between(1, 140)}; }
+
+// The row `cudnn` on the CPU, with the host's softmax in the place of cuDNN's.
+const CrossEntropy after_softmax = {
+    .name = "after_softmax",
+    .idea = "",
+    .provider = kernels::Provider::vendor,
+    .supports = [](const CrossEntropyShape&) { return true; },
+    .workspace = [](const CrossEntropyShape& s) { return s.batch * s.classes * sizeof(float); },
+    .forward_backward =
+        [](Context& context, const CrossEntropyShape& s, const float* logits, const int32_t* labels,
+           float label_smoothing, float* losses, int32_t* correct, float* mean_loss, float* dlogits) {
+          const auto softmax = static_cast<float*>(context.workspace);
+          for (int n = 0; n < s.batch; ++n) {
+            const float* const z = logits + n * s.classes;
+            float *const p = softmax + n * s.classes, max = -INFINITY, sum = 0;
+            for (int k = 0; k < s.classes; ++k) max = std::fmax(max, z[k]);
+            for (int k = 0; k < s.classes; ++k) sum += p[k] = std::exp(z[k] - max);
+            for (int k = 0; k < s.classes; ++k) p[k] /= sum;
+          }
+          kernels::cpu::cross_entropy_after_softmax(context, s, logits, softmax, labels, label_smoothing, losses,
+                                                    correct, mean_loss, dlogits);
+        },
+};
+
+template <class Body>
+void for_each_case(const std::vector<CrossEntropyShape>& shapes, int drawn, Body body) {
+  test::for_each_case(&CrossEntropy::forward_backward, shapes, drawn, draw, body);
+  if (test::device_under_test() == kernels::DeviceType::cpu)
+    test::for_each_shape(after_softmax, shapes, drawn, draw, body);
+}
 
 struct Result {
   std::vector<float> losses, mean_loss, dlogits;
@@ -91,75 +127,68 @@ void check(const CrossEntropyShape& s, const Result& result, const std::vector<f
 }  // namespace
 
 TEST_CASE("cross_entropy forward and backward", "[cross_entropy]") {
-  test::for_each_case(&CrossEntropy::forward_backward, awkward, 20, draw,
-                      [](const CrossEntropy& row, const CrossEntropyShape& s, test::Random& random) {
-                        const auto labels = random_labels(random, s);
-                        const float smoothing = random.one_of({0.0f, 0.0f, 0.1f, 0.5f, 0.99f});
-                        const auto logits = random_logits(random, s, labels, smoothing > 0);
-                        const Result result = run(row, s, logits, labels, smoothing);
-                        check(s, result, logits, labels, smoothing);
-                        const Result without = run(row, s, logits, labels, smoothing, false);
-                        CHECK(without.losses == result.losses);
-                        CHECK(without.mean_loss == result.mean_loss);
-                        CHECK(without.correct == result.correct);
-                        return result.outputs();
-                      });
+  for_each_case(awkward, 20, [](const CrossEntropy& row, const CrossEntropyShape& s, test::Random& random) {
+    const auto labels = random_labels(random, s);
+    const float smoothing = random.one_of({0.0f, 0.0f, 0.1f, 0.5f, 0.99f});
+    const auto logits = random_logits(random, s, labels, smoothing > 0);
+    const Result result = run(row, s, logits, labels, smoothing);
+    check(s, result, logits, labels, smoothing);
+    const Result without = run(row, s, logits, labels, smoothing, false);
+    CHECK(without.losses == result.losses);
+    CHECK(without.mean_loss == result.mean_loss);
+    CHECK(without.correct == result.correct);
+    return result.outputs();
+  });
 }
 
 // Small probabilities keep their relative precision: nothing is subtracted from 1 but at the label.
 TEST_CASE("cross_entropy: gradients of unlikely classes", "[cross_entropy]") {
   const std::vector<CrossEntropyShape> shapes = {{1, 4}};
-  test::for_each_case(
-      &CrossEntropy::forward_backward, shapes, 0, draw,
-      [](const CrossEntropy& row, const CrossEntropyShape& s, test::Random&) {
-        const std::vector<float> logits = {-20, 0, -60, -80};
-        const Result result = run(row, s, logits, {1});
-        const double sum = std::exp(-20.0) + 1 + std::exp(-60.0) + std::exp(-80.0);
-        for (const int k : {0, 2, 3})  // the argument is exact; expf is good to 2 units of the last place
-          CHECK(std::fabs(result.dlogits[k] / (std::exp(double(logits[k])) / sum) - 1) < 0x1p-21);
-        return result.outputs();
-      });
+  for_each_case(shapes, 0, [](const CrossEntropy& row, const CrossEntropyShape& s, test::Random&) {
+    const std::vector<float> logits = {-20, 0, -60, -80};
+    const Result result = run(row, s, logits, {1});
+    const double sum = std::exp(-20.0) + 1 + std::exp(-60.0) + std::exp(-80.0);
+    for (const int k : {0, 2, 3})  // the argument is exact; expf is good to 2 units of the last place
+      CHECK(std::fabs(result.dlogits[k] / (std::exp(double(logits[k])) / sum) - 1) < 0x1p-21);
+    return result.outputs();
+  });
 }
 
 // The first of equal logits is the answer, wherever the lanes of a warp find them.
 TEST_CASE("cross_entropy: equal logits", "[cross_entropy]") {
   const std::vector<CrossEntropyShape> shapes = {{6, 70}};
-  test::for_each_case(
-      &CrossEntropy::forward_backward, shapes, 0, draw,
-      [](const CrossEntropy& row, const CrossEntropyShape& s, test::Random& random) {
-        std::vector<float> logits = random.floats(6 * 70);
-        const auto put = [&](int n, std::vector<int> where) {
-          for (const int k : where) logits[n * 70 + k] = 2;
-        };
-        put(0, {5, 69}), put(1, {40, 41}), put(2, {33, 64}), put(3, {1, 33, 65}), put(4, {69}), put(5, {31, 32});
-        const std::vector<int32_t> first = {5, 40, 33, 1, 69, 31}, second = {69, 41, 64, 33, 0, 32};
-        const Result result = run(row, s, logits, first);
-        CHECK(result.correct == std::vector<int32_t>(6, 1));
-        CHECK(run(row, s, logits, second).correct == std::vector<int32_t>(6, 0));
-        return result.outputs();
-      });
+  for_each_case(shapes, 0, [](const CrossEntropy& row, const CrossEntropyShape& s, test::Random& random) {
+    std::vector<float> logits = random.floats(6 * 70);
+    const auto put = [&](int n, std::vector<int> where) {
+      for (const int k : where) logits[n * 70 + k] = 2;
+    };
+    put(0, {5, 69}), put(1, {40, 41}), put(2, {33, 64}), put(3, {1, 33, 65}), put(4, {69}), put(5, {31, 32});
+    const std::vector<int32_t> first = {5, 40, 33, 1, 69, 31}, second = {69, 41, 64, 33, 0, 32};
+    const Result result = run(row, s, logits, first);
+    CHECK(result.correct == std::vector<int32_t>(6, 1));
+    CHECK(run(row, s, logits, second).correct == std::vector<int32_t>(6, 0));
+    return result.outputs();
+  });
 }
 
 TEST_CASE("cross_entropy: a NaN makes its row's loss and the mean NaN", "[cross_entropy]") {
   const std::vector<CrossEntropyShape> shapes = {{5, 1}, {5, 3}, {5, 40}, {5, 100}};
-  test::for_each_case(&CrossEntropy::forward_backward, shapes, 0, draw,
-                      [](const CrossEntropy& row, const CrossEntropyShape& s, test::Random& random) {
-                        Result last;
-                        for (const int where : {0, s.classes / 2, s.classes - 1}) {
-                          auto logits = random.floats(s.batch * s.classes);
-                          logits[2 * s.classes + where] = NAN;
-                          const auto labels = random_labels(random, s);
-                          last = run(row, s, logits, labels, random.one_of({0.0f, 0.1f}));
-                          CHECK(std::isnan(last.mean_loss[0]));
-                          CHECK(last.correct[2] == 0);
-                          for (int n = 0; n < s.batch; ++n) {
-                            CHECK(std::isnan(last.losses[n]) == (n == 2));
-                            for (int k = 0; k < s.classes; ++k)
-                              CHECK(std::isnan(last.dlogits[n * s.classes + k]) == (n == 2));
-                          }
-                        }
-                        return test::Outputs{};  // which NaN it is may differ
-                      });
+  for_each_case(shapes, 0, [](const CrossEntropy& row, const CrossEntropyShape& s, test::Random& random) {
+    Result last;
+    for (const int where : {0, s.classes / 2, s.classes - 1}) {
+      auto logits = random.floats(s.batch * s.classes);
+      logits[2 * s.classes + where] = NAN;
+      const auto labels = random_labels(random, s);
+      last = run(row, s, logits, labels, random.one_of({0.0f, 0.1f}));
+      CHECK(std::isnan(last.mean_loss[0]));
+      CHECK(last.correct[2] == 0);
+      for (int n = 0; n < s.batch; ++n) {
+        CHECK(std::isnan(last.losses[n]) == (n == 2));
+        for (int k = 0; k < s.classes; ++k) CHECK(std::isnan(last.dlogits[n * s.classes + k]) == (n == 2));
+      }
+    }
+    return test::Outputs{};  // which NaN it is may differ
+  });
 }
 
 // Along a direction v, (L(z + hv) - L(z - hv)) / 2h = dz · v + O(h²).
@@ -205,13 +234,12 @@ TEST_CASE("cross_entropy reference: smoothed targets by hand", "[cross_entropy]"
 
 TEST_CASE("cross_entropy: with smoothing, an impossible class makes its row's loss infinite", "[cross_entropy]") {
   const std::vector<CrossEntropyShape> shapes = {{3, 2}, {3, 40}};
-  test::for_each_case(&CrossEntropy::forward_backward, shapes, 0, draw,
-                      [](const CrossEntropy& row, const CrossEntropyShape& s, test::Random& random) {
-                        auto logits = random.floats(s.batch * s.classes);
-                        logits[s.classes + 1] = -INFINITY;
-                        const Result result = run(row, s, logits, std::vector<int32_t>(3, 0), 0.1f);
-                        for (int n = 0; n < 3; ++n) CHECK(std::isinf(result.losses[n]) == (n == 1));
-                        CHECK(result.mean_loss[0] == INFINITY);
-                        return result.outputs();
-                      });
+  for_each_case(shapes, 0, [](const CrossEntropy& row, const CrossEntropyShape& s, test::Random& random) {
+    auto logits = random.floats(s.batch * s.classes);
+    logits[s.classes + 1] = -INFINITY;
+    const Result result = run(row, s, logits, std::vector<int32_t>(3, 0), 0.1f);
+    for (int n = 0; n < 3; ++n) CHECK(std::isinf(result.losses[n]) == (n == 1));
+    CHECK(result.mean_loss[0] == INFINITY);
+    return result.outputs();
+  });
 }

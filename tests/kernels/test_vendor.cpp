@@ -1,4 +1,5 @@
 // The vendors' rows of the GPU in the tables, which need no GPU: which is taken, and the memory that it asks for.
+#include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/harness.h"
 #include "kernels/linear/linear.h"
 #include "kernels/pointwise_conv/pointwise_conv.h"
@@ -47,5 +48,36 @@ TEST_CASE("the vendor's row of a precision is taken on a GPU", "[vendor]") {
   const size_t scratch = choose(DeviceType::cuda, policy, pointwise, &PointwiseConv::forward).workspace(pointwise);
   CHECK(bf16.workspace(pointwise) - 24 * 40 * sizeof(Bf16) == scratch - 40 * sizeof(float));
   CHECK((scratch - 40 * sizeof(float)) % 256 == 0);
+}
+#endif
+
+#ifdef MOBILENET_CUDNN
+TEST_CASE("cuDNN's rows are taken for what is theirs, and ask for the memory that it takes", "[vendor]") {
+  kernels::Policy policy;
+  policy.preference = kernels::Policy::Preference::vendor;
+  const auto softmax = [&](int batch) -> const kernels::CrossEntropy& {
+    return choose(DeviceType::cuda, policy, kernels::CrossEntropyShape{batch, 10},
+                  &kernels::CrossEntropy::forward_backward);
+  };
+  CHECK(std::string(softmax(128).name) == "cudnn");
+  CHECK(softmax(128).workspace({128, 10}) == 128 * 10 * sizeof(float));
+  CHECK(std::string(softmax(65536).name) == "warp");  // more images than it takes
+
+  policy.precision = Precision::bf16;
+  const auto folded = [&](const kernels::PointwiseConvShape& s) -> const PointwiseConvOf<Bf16>& {
+    return choose(DeviceType::cuda, policy, s, &PointwiseConvOf<Bf16>::forward_folded);
+  };
+  CHECK(std::string(folded({129, 24, 40}).name) == "cudnn_bf16");
+  CHECK(std::string(folded({129, 24, 41}).name) == "bf16");               // no 16 bytes of channels
+  CHECK(std::string(folded({int64_t{1} << 26, 24, 40}).name) == "bf16");  // more elements than its ints count
+  const auto row = [](const char* name) -> const PointwiseConv& {
+    for (const PointwiseConv& row : kernels::implementations<PointwiseConv>(DeviceType::cuda))
+      if (row.name == std::string(name)) return row;
+    throw kernels::Error("no such row");
+  };
+  // Scratch memory, and behind it the weights: transposed floats, or rounded to half of them.
+  const kernels::PointwiseConvShape s = {129, 1024, 1024};
+  CHECK(row("cudnn").workspace(s) - folded(s).workspace(s) == 1024 * 1024 * sizeof(Bf16));
+  CHECK((row("cudnn").workspace(s) - 1024 * 1024 * sizeof(float)) % 256 == 0);
 }
 #endif
