@@ -9,15 +9,12 @@
 // Not used: its pieces for training, scale, bias and ReLU before a convolution and the sums of what comes out behind it
 // (ConvBNfprop), and their way back (ConvBNwgrad, DgradDreluBNBwdWeight). They are not what forward_fused and
 // backward_fused ask for:
-//   - GenStats, what comes out of the first, "computes the sum and sum of squares per-channel dimension"
-//   (cudnn-frontend,
-//     docs/operations/Normalizations.md), and has no other mode. The variance would be E[z²] - E[z]² in fp32, which
-//     cancels where the mean is large against the deviation: batchnorm.h rules it out, and the tests would find it.
-//   - The engines made for these graphs have no type of ours: "X, Z, W, s1, b1 must all be of FP16 data type", "X, s1,
-//   b1,
-//     and dy must all be of FP16 datatype", "Dgrad input dy and W are of FP16 datatypes", and "only ReLU activation is
-//     supported" (cuDNN's documentation, Specialized Pre-Compiled Engines). Asked for engines for the first of them
-//     with bfloat16 arrays and ReLU6, cuDNN 9.19 does name one that compiles at run time; the sums are the same.
+//   - GenStats, what comes out of the first, "computes the sum and sum of squares per-channel dimension" (its
+//     documentation), and has no other mode. The variance would be E[z²] - E[z]² in fp32, which cancels where the mean
+//     is large against the deviation: batchnorm.h rules it out, and the tests would find it.
+//   - The engines made for these graphs have no type of ours: "X, Z, W, s1, b1 must all be of FP16 data type", "only
+//     ReLU activation is supported" (its documentation of specialized engines). Asked for the first of them with
+//     bfloat16 arrays and ReLU6, cuDNN 9.19 does name an engine that compiles at run time; the sums are the same.
 #pragma once
 
 #include <cudnn.h>
