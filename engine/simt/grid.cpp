@@ -41,23 +41,39 @@ std::atomic<std::uint64_t>& seed_setting() {
   return seed;
 }
 
-// The blocks of one launch, claimed a few at a time.
+// The blocks of one launch. Each thread has a share of blocks that follow each other, and claims a few at a time; when
+// they are gone, it helps the others. So a thread tends to find in its caches what it wrote in the launch before: most
+// launches go through their arrays from the beginning to the end.
 struct Grid {
+  struct alignas(64) Share {
+    std::atomic<std::uint64_t> next = 0;
+    std::uint64_t end = 0;
+  };
   std::function<std::string(std::uint64_t)> run_one;  // runs one block; what went wrong, empty if nothing
   std::uint64_t blocks = 0, chunk = 1;
+  std::vector<Share> shares;
   std::vector<std::uint32_t> order;  // empty: natural
-  std::atomic<std::uint64_t> next = 0;
   std::atomic<bool> failed = false;
   std::mutex mutex;
   std::string failure;  // of the first block that failed
 
-  void work() {
-    while (!failed.load(std::memory_order_relaxed)) {
-      std::uint64_t begin = next.fetch_add(chunk, std::memory_order_relaxed);
-      if (begin >= blocks) return;
-      std::uint64_t end = std::min(begin + chunk, blocks);
-      for (std::uint64_t i = begin; i < end; ++i) {
-        if (!run(order.empty() ? i : order[i])) return;
+  void share_out(std::uint64_t threads) {
+    shares = std::vector<Share>(threads);
+    for (std::uint64_t t = 0; t < threads; ++t) {
+      shares[t].next = blocks * t / threads;
+      shares[t].end = blocks * (t + 1) / threads;
+    }
+  }
+
+  void work(std::size_t thread) {
+    for (std::size_t t = 0; t < shares.size(); ++t) {
+      Share& share = shares[(thread + t) % shares.size()];
+      while (!failed.load(std::memory_order_relaxed)) {
+        std::uint64_t begin = share.next.fetch_add(chunk, std::memory_order_relaxed);
+        if (begin >= share.end) break;
+        for (std::uint64_t i = begin; i < std::min(begin + chunk, share.end); ++i) {
+          if (!run(order.empty() ? i : order[i])) return;
+        }
       }
     }
   }
@@ -113,7 +129,7 @@ class Pool {
       tickets_ = helpers;
     }
     for (int i = 0; i < helpers; ++i) wake_.notify_one();
-    grid.work();
+    grid.work(0);
     {
       std::lock_guard lock(mutex_);
       tickets_ = 0;
@@ -127,13 +143,14 @@ class Pool {
   // Up to `wanted` helpers; fewer where the system allows no more threads.
   int add_helpers(int wanted) {
     try {
-      while (static_cast<int>(helpers_.size()) < wanted) helpers_.emplace_back([this] { help(); });
+      while (static_cast<int>(helpers_.size()) < wanted)
+        helpers_.emplace_back([this, n = helpers_.size() + 1] { help(n); });
     } catch (const std::system_error&) {
     }
     return std::min(wanted, static_cast<int>(helpers_.size()));
   }
 
-  void help() {
+  void help(std::size_t thread) {
     for (;;) {
       watch([this] { return tickets_ > 0 || stop_; });
       std::unique_lock lock(mutex_);
@@ -143,7 +160,7 @@ class Pool {
       ++at_work_;
       Grid* grid = grid_;
       lock.unlock();
-      grid->work();
+      grid->work(thread);
       lock.lock();
       if (--at_work_ == 0) finished_.notify_one();
     }
@@ -171,8 +188,9 @@ cudaError_t run_all(Grid& grid, std::uint64_t chunk, std::uint64_t seed) {
   // Enough claims for an even end, few enough that their cost does not show.
   grid.chunk =
       std::clamp<std::uint64_t>(grid.blocks / (static_cast<std::uint64_t>(std::max(threads, 1)) * 16), 1, chunk);
+  grid.share_out(static_cast<std::uint64_t>(std::max(threads, 1)));
   if (threads <= 1) {
-    grid.work();
+    grid.work(0);
   } else {
     static Pool pool;
     pool.run(grid, threads - 1);

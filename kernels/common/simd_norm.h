@@ -74,20 +74,19 @@ void activate_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t e
     });
 }
 
-// y (rows, C) becomes ReLU6(y + bias) in the channels [begin, end); NaN stays.
-inline void fold_rows(const float* bias, int64_t rows, int64_t begin, int64_t end, int64_t C, float* y) {
-  for (int64_t m = 0; m < rows; ++m)
-    each(begin, end, [=](auto v, int64_t c) {
-      typename decltype(v)::Value a, b;
-      const typename decltype(v)::Value zero = {}, six = zero + 6;
-      v.load(a, y + m * C + c);
-      v.load(b, bias + c);
-      a += b;
-      a = a < zero ? zero : a;
-      a = a > six ? six : a;
-      v.store(y + m * C + c, a);
-    });
-}
+// y becomes ReLU6(y + bias), of up to two vectors of channels from bias[0] on; NaN stays.
+struct Fold {
+  Vector bias[2] = {};
+  Fold(const float* from, int64_t channels) {
+    columns(smaller(channels, 2 * lanes), [&](auto v, int64_t c) { v.load(bias[c / lanes], from + c); });
+  }
+  void operator()(Vector& y, int vector) const {
+    const Vector zero = {}, six = zero + 6;
+    y += bias[vector];
+    y = y < zero ? zero : y;
+    y = y > six ? six : y;
+  }
+};
 
 // As activate_rows, with dz from z and du.
 template <class T, class To>

@@ -35,10 +35,16 @@ struct Ahead {
   }
 };
 
+// What becomes of a tile's sums before they are stored: finish(vector, whether it is the left or the right one of a
+// row).
+struct Unchanged {
+  void operator()(Vector&, int) const {}
+};
+
 // c (rows, tile_columns), its rows ldc apart: = or += Σ_k A(i,k) · panel[k,·], k = 0 … depth - 1 in this order.
-template <int rows, Order order>
+template <int rows, Order order, class Finish>
 void tile(int64_t depth, const float* a, int64_t stride, const float* panel, float* c, int64_t ldc, bool add,
-          Ahead& ahead) {
+          Ahead& ahead, const Finish& finish) {
   int64_t step;
   const float* const coming = ahead.take(depth, panel, step);
   Vector sum[rows][2];
@@ -60,35 +66,47 @@ void tile(int64_t depth, const float* a, int64_t stride, const float* panel, flo
     }
   }
   for (int i = 0; i < rows; ++i)
-    for (int j = 0; j < 2; ++j) Wide::store(c + i * ldc + j * lanes, sum[i][j]);
+    for (int j = 0; j < 2; ++j) {
+      finish(sum[i][j], j);
+      Wide::store(c + i * ldc + j * lanes, sum[i][j]);
+    }
 }
 
 // The same where c has fewer columns.
-template <int rows, Order order>
+template <int rows, Order order, class Finish>
 void part_tile(int64_t depth, const float* a, int64_t stride, const float* panel, float* c, int64_t ldc,
-               int64_t columns, bool add, Ahead& ahead) {
-  if (columns == tile_columns) return tile<rows, order>(depth, a, stride, panel, c, ldc, add, ahead);
+               int64_t columns, bool add, Ahead& ahead, const Finish& finish) {
+  if (columns == tile_columns) return tile<rows, order>(depth, a, stride, panel, c, ldc, add, ahead, finish);
   float whole[rows * tile_columns] = {};
   if (add)
     for (int i = 0; i < rows; ++i)
       for (int64_t j = 0; j < columns; ++j) whole[i * tile_columns + j] = c[i * ldc + j];
-  tile<rows, order>(depth, a, stride, panel, whole, tile_columns, add, ahead);
+  tile<rows, order>(depth, a, stride, panel, whole, tile_columns, add, ahead, finish);
   for (int i = 0; i < rows; ++i)
     for (int64_t j = 0; j < columns; ++j) c[i * ldc + j] = whole[i * tile_columns + j];
 }
 
-// The same for any number of rows: c (rows, columns), columns ≤ tile_columns.
-template <Order order>
+// The same for 1 … most rows.
+template <Order order, int most, class Finish>
+void any_tile(int64_t rows, int64_t depth, const float* a, int64_t stride, const float* panel, float* c, int64_t ldc,
+              int64_t columns, bool add, Ahead& ahead, const Finish& finish) {
+  if constexpr (most > 1)
+    if (rows < most)
+      return any_tile<order, most - 1>(rows, depth, a, stride, panel, c, ldc, columns, add, ahead, finish);
+  part_tile<most, order>(depth, a, stride, panel, c, ldc, columns, add, ahead, finish);
+}
+
+// The same for any number of rows: c (rows, columns), columns ≤ tile_columns. Tiles of nearly equal heights: one of a
+// few rows that were left over would read the panel for little.
+template <Order order, class Finish = Unchanged>
 void multiply_panel(int64_t rows, int64_t depth, const float* a, int64_t stride, const float* panel, float* c,
-                    int64_t ldc, int64_t columns, bool add, Ahead& ahead) {
-  constexpr int third = tile_rows / 3;
-  const auto at = [=](int64_t i) { return order == Order::rows ? a + i * stride : a + i; };
-  int64_t i = 0;
-  for (; i + tile_rows <= rows; i += tile_rows)
-    part_tile<tile_rows, order>(depth, at(i), stride, panel, c + i * ldc, ldc, columns, add, ahead);
-  for (; i + third <= rows; i += third)
-    part_tile<third, order>(depth, at(i), stride, panel, c + i * ldc, ldc, columns, add, ahead);
-  for (; i < rows; ++i) part_tile<1, order>(depth, at(i), stride, panel, c + i * ldc, ldc, columns, add, ahead);
+                    int64_t ldc, int64_t columns, bool add, Ahead& ahead, const Finish& finish = {}) {
+  const int64_t tiles = ceil_div(rows, tile_rows);
+  for (int64_t t = 0, i = 0, next; t < tiles; ++t, i = next) {
+    next = rows * (t + 1) / tiles;
+    any_tile<order, tile_rows>(next - i, depth, order == Order::rows ? a + i * stride : a + i, stride, panel,
+                               c + i * ldc, ldc, columns, add, ahead, finish);
+  }
 }
 
 // panel (depth, tile_columns) = `columns` columns of B (depth, columns), the rest 0. B's element (k, j) is at
@@ -129,13 +147,13 @@ inline void pack(const Context& context, Order order, int64_t depth, int64_t col
   });
 }
 
-// How C (rows, columns) is cut into tasks: blocks of rows, of which 96 keep a panel of B in the level 2 cache busy,
-// and, where that makes too few tasks for many processors, groups of panels.
+// How C (rows, columns) is cut into tasks: blocks of nearly equal heights, of which 96 rows keep a panel of B in the
+// level 2 cache busy, and, where that makes too few tasks for many processors, groups of panels.
 struct ProductTasks {
   static constexpr int64_t most_rows = 96;
   int64_t rows, row_blocks, column_groups, group;  // rows of a block; panels of a group
-  ProductTasks(int64_t all_rows, int64_t columns, int64_t rows = most_rows)
-      : rows(rows), row_blocks(ceil_div(all_rows, rows)) {
+  ProductTasks(int64_t all_rows, int64_t columns, int64_t at_most = most_rows)
+      : rows(ceil_div(all_rows, ceil_div(all_rows, at_most))), row_blocks(ceil_div(all_rows, rows)) {
     const int64_t groups = smaller(panels(columns), ceil_div(64, row_blocks));
     group = ceil_div(panels(columns), groups);
     column_groups = ceil_div(panels(columns), group);
@@ -146,13 +164,18 @@ struct ProductTasks {
   int64_t end_column(int64_t task) const { return first_column(task) + group * tile_columns; }  // or C's last, if less
 };
 
+constexpr auto unchanged = [](int64_t, int64_t) { return Unchanged(); };
+
 // The columns [begin, end) of c (rows, ldc) = a (rows, depth) · B, B packed, a's rows lda apart; begin is a panel's
-// first.
-inline void multiply_columns(int64_t rows, int64_t depth, int64_t begin, int64_t end, const float* a, int64_t lda,
-                             const float* packed, float* c, int64_t ldc, Ahead& ahead) {
-  for (int64_t first = begin; first < end; first += tile_columns)
-    multiply_panel<Order::rows>(rows, depth, a, lda, packed + first * depth, c + first, ldc,
-                                smaller(tile_columns, end - first), false, ahead);
+// first. finish(first, columns) makes what finishes the tiles of those columns.
+template <class Finish = decltype(unchanged)>
+void multiply_columns(int64_t rows, int64_t depth, int64_t begin, int64_t end, const float* a, int64_t lda,
+                      const float* packed, float* c, int64_t ldc, Ahead& ahead, const Finish& finish = unchanged) {
+  for (int64_t first = begin; first < end; first += tile_columns) {
+    const int64_t columns = smaller(tile_columns, end - first);
+    multiply_panel<Order::rows>(rows, depth, a, lda, packed + first * depth, c + first, ldc, columns, false, ahead,
+                                finish(first, columns));
+  }
 }
 
 // c (rows, columns) = a (rows, depth) · B, B packed.

@@ -73,9 +73,9 @@ void each_run(const Plan& p, int64_t task, const float* x, const Body& body) {
 }
 
 // z (·, O), the pixels [q, count) in blocks of so many, and of the channels from c on so many vectors, the last one v.
-template <int block, int vectors, class V>
+template <int block, int vectors, class V, class T, class Finish>
 void convolve_blocks(V v, const Plan& p, const float* lines, const float* panel, int64_t c, int64_t& q, int64_t count,
-                     float* z) {
+                     T* z, const Finish& finish) {
   const int64_t pitch = p.pitch, step = p.step, depth = p.depth, O = p.O;
   for (; q + block <= count; q += block) {
     Vector sum[block][vectors] = {};
@@ -92,66 +92,50 @@ void convolve_blocks(V v, const Plan& p, const float* lines, const float* panel,
         }
       }
     }
-    float* to = z + q * O + c;
+    T* to = z + q * O + c;
 #pragma GCC unroll 16
     for (int i = 0; i < block; ++i, to += O) {
+      for (int j = 0; j < vectors; ++j) finish(sum[i][j], j);
       if (vectors > 1) Wide::store(to, sum[i][0]);
       v.store(to + (vectors - 1) * lanes, sum[i][vectors - 1]);
     }
   }
 }
 
-template <int vectors, class V>
-void convolve_columns(V v, const Plan& p, const float* lines, const float* panel, int64_t c, int64_t count, float* z) {
+template <int vectors, class V, class T, class Finish>
+void convolve_columns(V v, const Plan& p, const float* lines, const float* panel, int64_t c, int64_t count, T* z,
+                      const Finish& finish) {
   int64_t q = 0;
-  convolve_blocks<lanes == 16 ? 8 : 4, vectors>(v, p, lines, panel, c, q, count, z);
-  convolve_blocks<1, vectors>(v, p, lines, panel, c, q, count, z);
+  convolve_blocks<lanes == 16 ? 8 : 4, vectors>(v, p, lines, panel, c, q, count, z, finish);
+  convolve_blocks<1, vectors>(v, p, lines, panel, c, q, count, z, finish);
 }
 
-// z (count, O)
-inline void convolve_run(const Plan& p, const float* lines, const float* packed, int64_t count, float* z) {
+// z (O) of `count` pixels. finish(first, channels) makes what finishes those channels, as multiply_columns has it.
+template <class T, class Finish>
+void convolve_run(const Plan& p, const float* lines, const float* packed, int64_t count, T* z, const Finish& finish) {
   for (int64_t c = 0; c < p.O; c += tile_columns) {
     const float* const panel = packed + c * 3 * p.depth;
     const int64_t left = p.O - c;
     if (left >= 2 * lanes)
-      convolve_columns<2>(Wide(), p, lines, panel, c, count, z);
+      convolve_columns<2>(Wide(), p, lines, panel, c, count, z, finish(c, 2 * lanes));
     else if (left > lanes)
-      convolve_columns<2>(Part{left - lanes}, p, lines, panel, c, count, z);
+      convolve_columns<2>(Part{left - lanes}, p, lines, panel, c, count, z, finish(c, left));
     else
-      convolve_columns<1>(Part{left}, p, lines, panel, c, count, z);
+      convolve_columns<1>(Part{left}, p, lines, panel, c, count, z, finish(c, left));
   }
 }
 
-inline void store_run(int64_t, const float*, float*) {}  // it is there
-inline void store_run(int64_t count, const float* from, Bf16* to) {
-  each(0, count, [=](auto v, int64_t i) {
-    typename decltype(v)::Value value;
-    v.load(value, from + i);
-    v.store(to + i, value);
-  });
-}
-
-// y = x * w: before(count, y) on a run that has just been computed, as floats, and after(task, count, y) when it is
-// stored.
-template <class T, class Before, class After>
-void convolve(Context& context, const Conv2dShape& s, const float* x, const float* w, T* y, Before before,
-              After after) {
+// y = x * w, and after(task, count, y) on a run of pixels that has just been stored.
+template <class T, class Finish, class After>
+void convolve(Context& context, const Conv2dShape& s, const float* x, const float* w, T* y, const Finish& finish,
+              const After& after) {
   const Plan plan(s);
   float* const packed = plan.floats_of(context);
   pack(context, Order::transposed, 3 * plan.depth, plan.O, w, 3 * plan.depth, packed);
   parallel_for(context, plan.tasks, [=](int64_t task) {
-    constexpr bool in_place = sizeof(T) == sizeof(float);
-    alignas(64) float block[in_place ? 1 : run_floats];
     each_run(plan, task, x, [&](const float* lines, int64_t row, int64_t q, int64_t count) {
       T* const to = y + (row * plan.Q + q) * plan.O;
-      float* result;
-      if constexpr (in_place)
-        result = to;
-      else
-        result = block;
-      convolve_run(plan, lines, packed, count, result);
-      before(count, result);
-      store_run(count * plan.O, result, to);
+      convolve_run(plan, lines, packed, count, to, finish);
       after(task, count, to);
     });
   });
@@ -161,14 +145,13 @@ constexpr auto nothing = [](auto...) {};
 
 template <class T>
 void forward(Context& context, const Conv2dShape& s, const float* x, const float* w, T* y) {
-  convolve(context, s, x, w, y, nothing, nothing);
+  convolve(context, s, x, w, y, unchanged, nothing);
 }
 
 template <class T>
 void forward_folded(Context& context, const Conv2dShape& s, const float* x, const float* w, const float* bias, T* y) {
-  const int64_t O = s.out_channels;
   convolve(
-      context, s, x, w, y, [=](int64_t count, float* to) { fold_rows(bias, count, 0, O, O, to); }, nothing);
+      context, s, x, w, y, [=](int64_t first, int64_t channels) { return Fold(bias + first, channels); }, nothing);
 }
 
 template <class T>
@@ -178,7 +161,7 @@ void forward_fused(Context& context, const Conv2dShape& s, const float* x, const
   const int64_t O = plan.O, chunk = plan.rows_per_task * plan.Q;
   if (plan.rows * plan.Q < 2) fail(one_value);
   double* const partials = plan.partials_of(context);
-  convolve(context, s, x, w, z, nothing, [=](int64_t task, int64_t count, const T* to) {
+  convolve(context, s, x, w, z, unchanged, [=](int64_t task, int64_t count, const T* to) {
     const T* const first = z + task * chunk * O;
     double* const sums = partials + task * 2 * O;
     if (to == first) set_zero(sums, 2 * O);

@@ -11,23 +11,16 @@ struct FoldResults : StoreResults<T> {
   const float* bias;
   template <class V>
   struct Column : StoreResults<T>::template Column<V> {
-    Vector bias;
+    Fold fold;
     template <int count>
     void put(int64_t at, Vector (&value)[count]) {
-      const Vector zero = {}, six = zero + 6;
-      for (int k = 0; k < count; ++k) {
-        value[k] += bias;
-        value[k] = value[k] < zero ? zero : value[k];
-        value[k] = value[k] > six ? six : value[k];
-      }
+      for (int k = 0; k < count; ++k) fold(value[k], 0);
       StoreResults<T>::template Column<V>::put(at, value);
     }
   };
   template <class V>
   Column<V> column(V v, int64_t c, bool first) const {
-    Column<V> result = {StoreResults<T>::column(v, c, first), {}};
-    v.load(result.bias, bias + c);
-    return result;
+    return {StoreResults<T>::column(v, c, first), Fold(bias + c, width_of(v))};
   }
 };
 

@@ -105,8 +105,8 @@ void forward_packed(Context& context, const PointwiseConvShape& s, const float* 
     const int64_t row = tasks.row(task), rows = smaller(tasks.rows, s.rows - row);
     const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
     Ahead none;
-    multiply_columns(rows, C, begin, end, x + row * C, C, packed, y + row * O, O, none);
-    fold_rows(bias, rows, begin, end, O, y + row * O);
+    multiply_columns(rows, C, begin, end, x + row * C, C, packed, y + row * O, O, none,
+                     [=](int64_t first, int64_t count) { return Fold(bias + first, count); });
   });
 }
 

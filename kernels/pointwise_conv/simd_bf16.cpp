@@ -59,7 +59,7 @@ void multiply(const Context& context, int64_t M, int64_t depth, int64_t columns,
   });
 }
 
-constexpr auto unchanged = [](auto, Vector&, int64_t) {};
+constexpr auto as_it_is = [](auto, Vector&, int64_t) {};
 constexpr auto nothing = [](int64_t, int64_t, int64_t, int64_t, int64_t) {};
 
 // Rows of x (M, C) as they are.
@@ -78,14 +78,14 @@ void forward(Context& context, const PointwiseConvShape& s, const Bf16* x, const
   const int64_t C = s.in_channels, O = s.out_channels;
   auto* const packed = static_cast<Pair*>(context.workspace);
   pack_pairs(context, Order::transposed, C, O, w, C, packed);
-  multiply(context, s.rows, C, O, packed, y, copy_of(x, C), unchanged, nothing);
+  multiply(context, s.rows, C, O, packed, y, copy_of(x, C), as_it_is, nothing);
 }
 
 void backward_data(Context& context, const PointwiseConvShape& s, const Bf16* dy, const float* w, Bf16* dx) {
   const int64_t C = s.in_channels, O = s.out_channels;
   auto* const packed = static_cast<Pair*>(context.workspace);
   pack_pairs(context, Order::rows, O, C, w, C, packed);
-  multiply(context, s.rows, O, C, packed, dx, copy_of(dy, O), unchanged, nothing);
+  multiply(context, s.rows, O, C, packed, dx, copy_of(dy, O), as_it_is, nothing);
 }
 
 // dw (O, C) = Aᵀ · B over all rows; load_a and load_b(v, vector, row, channel) give A (M, O) and B (M, C).
@@ -146,16 +146,9 @@ void pack_weights(Context& context, const PointwiseConvShape& s, const float* w,
 
 void forward_packed(Context& context, const PointwiseConvShape& s, const Bf16* x, const void* weights,
                     const float* bias, Bf16* y) {
-  const int64_t C = s.in_channels;
-  const auto fold = [=](auto v, Vector& a, int64_t c) {
-    const Vector zero = {}, six = zero + 6;
-    Vector b;
-    v.load(b, bias + c);
-    a += b;
-    a = a < zero ? zero : a;
-    a = a > six ? six : a;
-  };
-  multiply(context, s.rows, C, s.out_channels, static_cast<const Pair*>(weights), y, copy_of(x, C), fold, nothing);
+  const int64_t C = s.in_channels, O = s.out_channels;
+  const auto fold = [=](auto, Vector& y, int64_t c) { Fold(bias + c, smaller(lanes, O - c))(y, 0); };
+  multiply(context, s.rows, C, O, static_cast<const Pair*>(weights), y, copy_of(x, C), fold, nothing);
 }
 
 void forward_folded(Context& context, const PointwiseConvShape& s, const Bf16* x, const float* w, const float* bias,
@@ -175,14 +168,14 @@ void forward_fused(Context& context, const PointwiseConvShape& s, const Bf16* x,
   multiply(
       context, s.rows, C, O, packed, z,
       [=](int64_t row, int64_t rows, Bf16* to) { activate_rows(norm_x, rows, 0, C, C, x + row * C, 2 * pitch(C), to); },
-      unchanged,
+      as_it_is,
       [=](int64_t row, int64_t rows, int64_t begin, int64_t end, int64_t block) {
         double* const sums = partials + block * 2 * O;
         set_zero(sums + begin, end - begin);
         set_zero(sums + O + begin, end - begin);
         add_statistics(rows, begin, end, O, z + row * O, z + row * O, sums);
       });
-  finish_statistics(context, {s.rows, most_rows}, O, z, partials, norm_z);
+  finish_statistics(context, {s.rows, ProductTasks(s.rows, O).rows}, O, z, partials, norm_z);
 }
 
 void backward_fused(Context& context, const PointwiseConvShape& s, const Bf16* x, const FusedNorm& norm_x,
@@ -210,7 +203,7 @@ void backward_fused(Context& context, const PointwiseConvShape& s, const Bf16* x
       [=](int64_t row, int64_t rows, Bf16* to) {
         gradient_rows(norm_z, rows, 0, O, O, z + row * O, du_z + row * O, 2 * pitch(O), to);
       },
-      unchanged,
+      as_it_is,
       [=](int64_t row, int64_t rows, int64_t begin, int64_t end, int64_t block) {
         double* const sums = partials + block * 2 * C;
         set_zero(sums + begin, end - begin);
