@@ -58,17 +58,25 @@ void pair_tile(int64_t pairs, const Pair* a, int64_t stride, const Pair* panel, 
     for (int j = 0; j < 2; ++j) Wide::store(c + i * ldc + j * lanes, sum[i][j]);
 }
 
-// The same for any number of rows: c (rows, tile_columns).
+// The same for 1 … most rows.
+template <Order order, int most>
+void any_pair_tile(int64_t rows, int64_t pairs, const Pair* a, int64_t stride, const Pair* panel, float* c, int64_t ldc,
+                   bool add) {
+  if constexpr (most > 1)
+    if (rows < most) return any_pair_tile<order, most - 1>(rows, pairs, a, stride, panel, c, ldc, add);
+  pair_tile<most, order>(pairs, a, stride, panel, c, ldc, add);
+}
+
+// The same for any number of rows, in tiles of nearly equal heights: c (rows, tile_columns).
 template <Order order>
 void multiply_pairs(int64_t rows, int64_t pairs, const Pair* a, int64_t stride, const Pair* panel, float* c,
                     int64_t ldc, bool add) {
-  constexpr int third = tile_rows / 3;
-  const auto at = [=](int64_t i) { return order == Order::rows ? a + i * stride : a + i; };
-  int64_t i = 0;
-  for (; i + tile_rows <= rows; i += tile_rows)
-    pair_tile<tile_rows, order>(pairs, at(i), stride, panel, c + i * ldc, ldc, add);
-  for (; i + third <= rows; i += third) pair_tile<third, order>(pairs, at(i), stride, panel, c + i * ldc, ldc, add);
-  for (; i < rows; ++i) pair_tile<1, order>(pairs, at(i), stride, panel, c + i * ldc, ldc, add);
+  const int64_t tiles = ceil_div(rows, tile_rows);
+  for (int64_t t = 0, i = 0, next; t < tiles; ++t, i = next) {
+    next = rows * (t + 1) / tiles;
+    any_pair_tile<order, tile_rows>(next - i, pairs, order == Order::rows ? a + i * stride : a + i, stride, panel,
+                                    c + i * ldc, ldc, add);
+  }
 }
 
 // to (pairs_of(rows), stride …): the pairs of rows 2k and 2k + 1 of what load(v, vector, row, column) gives, `count`
