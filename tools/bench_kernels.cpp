@@ -128,6 +128,12 @@ struct Result {
   Quartiles time;  // of no runs where it is wrong, or --repeat is 0
 };
 
+// While it lives, emulated threads run in that order.
+struct ThreadOrder {
+  explicit ThreadOrder(int seed) { simt::set_order_seed(seed); }
+  ~ThreadOrder() { simt::set_order_seed(0); }
+};
+
 // One pass on one shape: the reference, for all rows. It is slow, so it is asked for no more than so many operations; a
 // pass that does more is checked at a smaller batch of the same layer.
 class Check {
@@ -157,13 +163,12 @@ class Check {
     const Numbers& allowances = allowed_[row.precision];
     const auto work = pass_.prepare(device_, row.name, shape_.get(), data_->pointers());
     const auto results = [&](int order) {
-      simt::set_order_seed(order);
+      const ThreadOrder in_order(order);
       data_->reset();
       work();
       std::vector<std::vector<unsigned char>> bytes(arrays_.size());
       for (size_t i = 0; i < arrays_.size(); ++i)
         if (arrays_[i].use != Use::in) bytes[i] = data_->read(i);
-      simt::set_order_seed(0);
       return bytes;
     };
     const auto first_results = results(0);
@@ -426,11 +431,18 @@ int run(const Options& o) {
     const Arrays arrays = pass.arrays(any.get());
     const double bytes = bytes_of(arrays), flops = pass.flops(any.get());
     const size_t begin = results.size();
+    const auto attempt = [](Result& r, const auto& what) {  // a row that fails is wrong; the others go on
+      try {
+        what();
+      } catch (const kernels::Error& error) {
+        r.wrong = fmt::format("it failed: {}", error.what());
+      }
+    };
     {
       Check check(device, shape, pass, o.reference_flops);
       for (const RowInfo& row : rows) {
         Result r = {shape.operation, &pass, &shape, row, check.batch(), "", 0, bytes, flops, {}};
-        r.wrong = check.run(row, o.orders, r.worst);
+        attempt(r, [&] { r.wrong = check.run(row, o.orders, r.worst); });
         results.push_back(std::move(r));
       }
     }
@@ -442,8 +454,10 @@ int run(const Options& o) {
         state.done = static_cast<int64_t>(t), state.total = static_cast<int64_t>(tasks.size());
         progress.show(state);
         if (!results[i].wrong.empty()) continue;
-        const auto work = pass.prepare(device, results[i].row.name, any.get(), data.pointers());
-        results[i].time = time_cold(stopwatch, cache, o.repeat, most_seconds, work);
+        attempt(results[i], [&] {
+          const auto work = pass.prepare(device, results[i].row.name, any.get(), data.pointers());
+          results[i].time = time_cold(stopwatch, cache, o.repeat, most_seconds, work);
+        });
       }
     }
   }
