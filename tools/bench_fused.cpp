@@ -1,5 +1,7 @@
 #include "tools/bench_fused.h"
 
+#include <cmath>
+
 #include "kernels/common/fused_norm.h"
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/depthwise_conv/depthwise_conv.h"
@@ -118,6 +120,34 @@ Doubles as_stored(Doubles numbers) {
 template <class T>
 double stored_error(double x, double error) {
   return std::is_same_v<T, Bf16> ? std::fabs(as_stored<T>(x + error) - as_stored<T>(x - error)) : error;
+}
+
+// Rounded to the bits of mantissa that a product's factors have on tensor cores.
+Doubles as_factors(Doubles numbers, Precision precision) {
+  const int bits = precision == Precision::tf32 ? 11 : 8;
+  for (double& x : numbers) {
+    int exponent = 0;
+    const double mantissa = std::frexp(x, &exponent);
+    x = std::ldexp(std::nearbyint(std::ldexp(mantissa, bits)), exponent - bits);
+  }
+  return numbers;
+}
+
+void scale_by(Doubles& numbers, double factor) {
+  for (double& x : numbers) x *= factor;
+}
+
+// What the weight gradient of so many terms may be off by: dw is the exact one of a and dz, error[i] the sum of the
+// terms' sizes. Errors of rounded terms add up as a random walk, but where a channel's dz is nearly constant, which
+// rounds all its terms the same way: what the rounding itself makes of dw is allowed besides.
+template <class Op, class Shape>
+void weight_allowed(const Shape& s, const Doubles& a, const Doubles& dz, const Doubles& dw, double terms,
+                    Precision precision, Doubles& error) {
+  scale_by(error, sum_tolerance(terms, tensor_core_rounding(precision, 2, terms)));
+  if (precision == Precision::fp32) return;
+  Doubles rounded(dw.size());
+  Op::backward_weight(s, as_factors(a, precision).data(), as_factors(dz, precision).data(), rounded.data());
+  for (size_t i = 0; i < dw.size(); ++i) error[i] += std::fabs(rounded[i] - dw[i]);
 }
 
 // n[du] and the four gradients from n[gradients] on, from the gradient da at the activation of n[x]. T: of du.
@@ -276,9 +306,6 @@ double weight_terms(const typename Op::Shape& s) {
   return static_cast<double>(Op::y(s)) / Op::out_channels(s);
 }
 
-void scale_by(Doubles& numbers, double factor) {
-  for (double& x : numbers) x *= factor;
-}
 Doubles absolute(Doubles numbers) {
   for (double& x : numbers) x = std::fabs(x);
   return numbers;
@@ -356,8 +383,8 @@ struct Backward {
     mask_allowed<T>(before, 0, norm_x, input_gradient(s, before), da_size, Op::data_terms(s) + 4, precision, du_x,
                     gradients, error);
     Op::backward_weight(s, activation_size(before, 0, norm_x).data(), dz_size.data(), error[dw].data());
-    const double terms = weight_terms<Op>(s) + 7;
-    scale_by(error[dw], sum_tolerance(terms, tensor_core_rounding(precision, 2, terms)));
+    weight_allowed<Op>(s, activation(before, 0, norm_x), gradient(before, z, norm_z, du_z), after[dw],
+                       weight_terms<Op>(s) + 7, precision, error[dw]);
     return error;
   }
 };
@@ -468,8 +495,9 @@ struct BackwardWeight {
   static Numbers allowed(const S& s, const Numbers& before, const Numbers& after, Precision precision) {
     Numbers error = after;
     Op::backward_weight(s, absolute(before[0]).data(), gradient_size(before, z, norm_z, du_z).data(), error[dw].data());
-    const double terms = weight_terms<Op>(s) + 4;  // dz has a few roundings of its own
-    scale_by(error[dw], sum_tolerance(terms, tensor_core_rounding(precision, 2, terms)));
+    // dz has a few roundings of its own.
+    weight_allowed<Op>(s, before[0], gradient(before, z, norm_z, du_z), after[dw], weight_terms<Op>(s) + 4, precision,
+                       error[dw]);
     return error;
   }
 };
