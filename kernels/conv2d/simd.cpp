@@ -10,6 +10,7 @@
 namespace kernels::cpu::SIMD_LEVEL {
 namespace {
 
+constexpr int most_channels = 36;          // of x: with more, a panel of weights would leave the level 1 cache
 constexpr int64_t lines_floats = 1 << 15;  // of a task's three lines
 constexpr int64_t run_floats = 1 << 13;    // of the pixels of z that are finished together: a part of the level 1 cache
 constexpr int64_t most_run = 64;
@@ -31,7 +32,7 @@ struct Plan {
         tasks(ceil_div(rows, rows_per_task)),
         width(round_up(O, lanes)),
         run(smaller(most_run, run_floats / width)) {}
-  bool fits() const { return 3 * pitch <= lines_floats && run > 0; }
+  bool fits() const { return s.in_channels <= most_channels && 3 * pitch <= lines_floats && run > 0; }
   int64_t packed() const { return packed_size(3 * depth, O); }
   int64_t part() const { return 3 * depth * width; }  // a task's share of dw
   size_t bytes() const {
