@@ -126,7 +126,7 @@ typename P::primitive_desc describe_with_relu6(const Library& library, const A&.
 #endif
 }
 
-constexpr auto f32 = memory::data_type::f32;
+constexpr auto f32 = memory::data_type::f32, bf16 = memory::data_type::bf16;
 
 // A 3×3 convolution, padding 1, with x (N, H, W, in) and y (N, P, Q, out). `filters` is their layout in the caller's
 // array: Layout::ohwi, or Layout::hwigo with groups. Arrays: {x, w, y} or {x, w, b, y}, {dy, w, dx}, {x, dy, dw}.
@@ -181,43 +181,71 @@ inline Pass convolution(const Library& library, Direction direction, int64_t bat
 }
 
 // y (rows, out) = x (rows, in) · wᵀ, w (out, in), and with `bias` + b (out). Arrays: {x, w, y} or {x, w, b, y},
-// {dy, w, dx}, {x, dy, dw} or {x, dy, dw, db}.
-inline Pass product(const Library& library, Direction direction, int64_t rows, int64_t in, int64_t out, bool bias) {
-  const memory::desc x({rows, in}, f32, Layout::nc), w({out, in}, f32, Layout::oi), y({rows, out}, f32, Layout::nc);
+// {dy, w, dx}, {x, dy, dw} or {x, dy, dw, db}. type: of x and y; the other arrays are float, so for bf16 w is copied as
+// oneDNN likes it.
+inline Pass product(const Library& library, Direction direction, int64_t rows, int64_t in, int64_t out, bool bias,
+                    memory::data_type type = f32) {
+  const memory::desc x({rows, in}, type, Layout::nc), y({rows, out}, type, Layout::nc),
+      ours({out, in}, f32, Layout::oi);
+  const memory::desc w = type == f32 ? ours : memory::desc({out, in}, type, Layout::any);
   const memory::desc b({out}, f32, Layout::a);
   const auto array = [&](const memory::desc& desc) { return memory(desc, library.engine, nullptr); };
-  const memory mx = array(x), mw = array(w), my = array(y), mb = array(b);  // or their gradients
+  const memory mx = array(x), mw = array(ours), my = array(y), mb = array(b);  // or their gradients
+  Pass pass;
+  // The filters that a primitive reads: ours, or a copy that its first step makes.
+  const auto filters = [&](const memory::desc& desc) {
+    if (type == f32) return mw;
+    const memory theirs(desc, library.engine);
+    pass.steps.push_back({dnnl::reorder(mw, theirs), {{DNNL_ARG_FROM, mw}, {DNNL_ARG_TO, theirs}}});
+    return theirs;
+  };
 
   if (direction == folded) {
     const auto desc =
         describe_with_relu6<dnnl::inner_product_forward>(library, dnnl::prop_kind::forward_inference, x, w, b, y);
-    return {{{dnnl::inner_product_forward(desc),
-              {{DNNL_ARG_SRC, mx}, {DNNL_ARG_WEIGHTS, mw}, {DNNL_ARG_BIAS, mb}, {DNNL_ARG_DST, my}}}},
-            {mx, mw, mb, my}};
+    const memory theirs = filters(desc.weights_desc());
+    pass.steps.push_back({dnnl::inner_product_forward(desc),
+                          {{DNNL_ARG_SRC, mx}, {DNNL_ARG_WEIGHTS, theirs}, {DNNL_ARG_BIAS, mb}, {DNNL_ARG_DST, my}}});
+    pass.arrays = {mx, mw, mb, my};
+    return pass;
   }
   const auto training = dnnl::prop_kind::forward_training;
   const auto hint = bias ? describe<dnnl::inner_product_forward>(library, training, x, w, b, y)
                          : describe<dnnl::inner_product_forward>(library, training, x, w, y);
-  Pass pass;
   if (direction == forward) {
-    pass.steps = {
-        {dnnl::inner_product_forward(hint), {{DNNL_ARG_SRC, mx}, {DNNL_ARG_WEIGHTS, mw}, {DNNL_ARG_DST, my}}}};
+    const memory theirs = filters(hint.weights_desc());
+    pass.steps.push_back(
+        {dnnl::inner_product_forward(hint), {{DNNL_ARG_SRC, mx}, {DNNL_ARG_WEIGHTS, theirs}, {DNNL_ARG_DST, my}}});
     pass.arrays = {mx, mw, my};
-    if (bias) pass.steps[0].arguments[DNNL_ARG_BIAS] = mb, pass.arrays = {mx, mw, mb, my};
+    if (bias) pass.steps.back().arguments[DNNL_ARG_BIAS] = mb, pass.arrays = {mx, mw, mb, my};
   } else if (direction == backward_data) {
     const auto desc = describe_backward<dnnl::inner_product_backward_data>(library, hint, x, w, y);
-    pass.steps = {{dnnl::inner_product_backward_data(desc),
-                   {{DNNL_ARG_DIFF_DST, my}, {DNNL_ARG_WEIGHTS, mw}, {DNNL_ARG_DIFF_SRC, mx}}}};
+    const memory theirs = filters(desc.weights_desc());
+    pass.steps.push_back({dnnl::inner_product_backward_data(desc),
+                          {{DNNL_ARG_DIFF_DST, my}, {DNNL_ARG_WEIGHTS, theirs}, {DNNL_ARG_DIFF_SRC, mx}}});
     pass.arrays = {my, mw, mx};
   } else {
-    const auto desc = bias ? describe_backward<dnnl::inner_product_backward_weights>(library, hint, x, w, b, y)
-                           : describe_backward<dnnl::inner_product_backward_weights>(library, hint, x, w, y);
-    pass.steps = {{dnnl::inner_product_backward_weights(desc),
-                   {{DNNL_ARG_SRC, mx}, {DNNL_ARG_DIFF_DST, my}, {DNNL_ARG_DIFF_WEIGHTS, mw}}}};
+    const auto desc = bias ? describe_backward<dnnl::inner_product_backward_weights>(library, hint, x, ours, b, y)
+                           : describe_backward<dnnl::inner_product_backward_weights>(library, hint, x, ours, y);
+    pass.steps.push_back({dnnl::inner_product_backward_weights(desc),
+                          {{DNNL_ARG_SRC, mx}, {DNNL_ARG_DIFF_DST, my}, {DNNL_ARG_DIFF_WEIGHTS, mw}}});
     pass.arrays = {mx, my, mw};
-    if (bias) pass.steps[0].arguments[DNNL_ARG_DIFF_BIAS] = mb, pass.arrays.push_back(mb);
+    if (bias) pass.steps.back().arguments[DNNL_ARG_DIFF_BIAS] = mb, pass.arrays.push_back(mb);
   }
   return pass;
+}
+
+// Whether this oneDNN computes products of bfloat16 on this processor: version 2 does from AVX-512 on.
+inline bool has_bf16() {
+  static const bool has = [] {
+    try {
+      product(Library(), forward, 16, 16, 16, false, bf16);
+      return true;
+    } catch (const dnnl::error&) {
+      return false;
+    }
+  }();
+  return has;
 }
 
 }  // namespace kernels::KERNEL_TARGET::onednn

@@ -10,7 +10,7 @@ extern const PointwiseConv pointwise_conv_warp_tile, pointwise_conv_async, point
 extern const PointwiseConvOf<Bf16> pointwise_conv_naive_bf16, pointwise_conv_bf16;
 extern const PointwiseConv pointwise_conv_onednn, pointwise_conv_cublas, pointwise_conv_cublas_tf32;
 extern const PointwiseConv pointwise_conv_cudnn;
-extern const PointwiseConvOf<Bf16> pointwise_conv_cublas_bf16, pointwise_conv_cudnn_bf16;
+extern const PointwiseConvOf<Bf16> pointwise_conv_onednn_bf16, pointwise_conv_cublas_bf16, pointwise_conv_cudnn_bf16;
 }  // namespace KERNEL_TARGET
 
 template <>
@@ -40,6 +40,9 @@ std::span<const PointwiseConvOf<Bf16>> rows<PointwiseConvOf<Bf16>, KERNEL_TARGET
   using namespace KERNEL_TARGET;
   static const PointwiseConvOf<Bf16> table[] = {
       pointwise_conv_naive_bf16,         pointwise_conv_bf16,
+#ifdef MOBILENET_ONEDNN
+      pointwise_conv_onednn_bf16,
+#endif
 #ifdef MOBILENET_SIMD
       simd_row<PointwiseConvOf<Bf16>>(),
 #endif
