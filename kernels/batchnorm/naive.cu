@@ -14,16 +14,18 @@ __global__ void batchnorm_naive_statistics(int64_t rows, int channels, const T* 
   if (c >= channels) return;
   // Differences from one of the values: where the mean is large against the deviation, a plain sum would lose them.
   const float shift = to_float(x[c]);
-  float sum = 0;
+  // In double: a sum of 131,072 values as coarse as bfloat16's would round the same way again and again in float.
+  double sum = 0, squares = 0;
   for (int64_t m = 0; m < rows; ++m) sum += to_float(x[m * channels + c]) - shift;
-  const float mean = shift + sum / rows;
-  float squares = 0;
-  for (int64_t m = 0; m < rows; ++m)
-    squares += (to_float(x[m * channels + c]) - mean) * (to_float(x[m * channels + c]) - mean);
+  const auto mean = static_cast<float>(shift + sum / rows);
+  for (int64_t m = 0; m < rows; ++m) {
+    const float d = to_float(x[m * channels + c]) - mean;
+    squares += d * d;
+  }
   running_mean[c] = (1 - momentum) * running_mean[c] + momentum * mean;
-  running_var[c] = (1 - momentum) * running_var[c] + momentum * (squares / (rows - 1));
+  running_var[c] = (1 - momentum) * running_var[c] + momentum * static_cast<float>(squares / (rows - 1));
   saved_mean[c] = mean;
-  saved_invstd[c] = 1 / sqrtf(squares / rows + eps);
+  saved_invstd[c] = 1 / sqrtf(static_cast<float>(squares / rows) + eps);
 }
 
 template <class T>

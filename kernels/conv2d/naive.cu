@@ -66,18 +66,26 @@ __global__ void conv2d_naive_backward_weight(Conv2dShape shape, const float* x, 
   sum.store(dw + index);
 }
 
-// One thread a channel of y (rows, channels): partials of one slice.
+// A sum of many values as coarse as bfloat16's rounds the same way again and again in float; one of so many does not.
+constexpr int64_t slice_rows = 4096;
+
+// One thread a channel and slice of y (rows, channels).
 template <class T>
 __global__ void conv2d_naive_statistics(int64_t rows, int channels, const T* y, Partials partials) {
   __shared__ __align__(16) float shared[join_floats<1, 32>];
   const int c = blockIdx.x * blockDim.x + threadIdx.x;
   Statistics<1> statistics;
   if (c < channels)
-    for (int64_t m = 0; m < rows; ++m) statistics.add(Floats<1>::load(y + m * channels + c));
-  join_statistics(statistics, lane_of_block(), c, channels, shared, partials.sums, partials.counts);
+    for (int64_t m = blockIdx.y * slice_rows; m < rows && m < (blockIdx.y + 1) * slice_rows; ++m)
+      statistics.add(Floats<1>::load(y + m * channels + c));
+  join_statistics(statistics, lane_of_block(), c, channels, shared, partials.sums + blockIdx.y * 2 * channels,
+                  partials.counts + blockIdx.y);
 }
 
 namespace {
+
+int64_t rows_of(const Conv2dShape& s) { return int64_t{s.batch} * s.out_height() * s.out_width(); }
+int slices_of(const Conv2dShape& s) { return static_cast<int>(ceil_div(rows_of(s), slice_rows)); }
 
 template <bool folded, class T>
 void forward(Context& context, const Conv2dShape& s, const float* x, const float* w, const float* bias, T* y) {
@@ -98,7 +106,7 @@ constexpr Conv2dOf<T> naive_row = {
     .idea = "one thread an output element",
     .provider = Provider::native,
     .supports = [](const Conv2dShape&) { return true; },
-    .workspace = [](const Conv2dShape& s) -> size_t { return partials_bytes(1, s.out_channels); },
+    .workspace = [](const Conv2dShape& s) -> size_t { return partials_bytes(slices_of(s), s.out_channels); },
     .forward = [](Context& context, const Conv2dShape& s, const float* x, const float* w,
                   T* y) { forward<false>(context, s, x, w, nullptr, y); },
     .backward_data =
@@ -110,12 +118,12 @@ constexpr Conv2dOf<T> naive_row = {
                           float* dw) { backward_weight<T, Plain>(context, s, x, dy, nullptr, {}, dw); },
     .forward_fused =
         [](Context& context, const Conv2dShape& s, const float* x, const float* w, T* z, const FusedNorm& norm_z) {
-          const int64_t rows = int64_t{s.batch} * s.out_height() * s.out_width();
-          const Partials partials = partials_at(context.workspace, 1, s.out_channels);
+          const int slices = slices_of(s);
+          const Partials partials = partials_at(context.workspace, slices, s.out_channels);
           forward<false>(context, s, x, w, nullptr, z);
-          launch(context, conv2d_naive_statistics<T>, ceil_div(s.out_channels, 32), 32, 0, rows, s.out_channels, z,
-                 partials);
-          fused_finish_statistics(context, rows, s.out_channels, 1, partials, norm_z);
+          launch(context, conv2d_naive_statistics<T>, dim3(ceil_div(s.out_channels, 32), slices), 32, 0, rows_of(s),
+                 s.out_channels, z, partials);
+          fused_finish_statistics(context, rows_of(s), s.out_channels, slices, partials, norm_z);
         },
     .backward_weight_fused = [](Context& context, const Conv2dShape& s, const float* x, const T* z,
                                 const FusedNorm& norm_z, const T* du_z,
