@@ -265,7 +265,7 @@ void depthwise_forward_task(const LinePlan& p, int64_t task, const float* w, con
     const int64_t next = band.next / P * H + band.next % P * stride;
     auto from = source.column(v, c, ahead(next, (band.end - band.begin) * stride, W, C, c));
     auto to = results.column(v, c, band.begin == task / p.groups * p.rows_per_task);
-    const float* lines[3];
+    const float* lines[3] = {};
     for (int64_t row = band.begin, n = row / P, i = row % P; row < band.end; ++row) {
       const int64_t line = n * H + i * stride;  // the middle one of the three
       const bool fresh = row == band.begin || i == 0;
@@ -377,7 +377,7 @@ void depthwise_backward_task(const LinePlan& p, int64_t task, const float* w, fl
     auto from = source.column(v, c, ahead(band.next, rows, p.s.out_width(), C, c));
     auto to = below.column(v, c, ahead(next, rows * stride, W, C, c));
     Vector dw[9] = {};
-    const float* lines[4 - stride];
+    const float* lines[4 - stride] = {};
     for (int64_t row = band.begin, n = row / P, i = row % P; row < band.end; ++row) {
       const int64_t at = (n * H + i * stride) * W;
       const bool fresh = row == band.begin || i == 0;
