@@ -5,11 +5,7 @@
 namespace kernels::cpu::SIMD_LEVEL {
 namespace {
 
-Chunks chunks_of(const BatchNormShape& s) {
-  return {s.rows, column_block * larger(1, ceil_div(s.rows, 64 * column_block))};
-}
-
-size_t workspace(const BatchNormShape& s) { return chunks_of(s).partial_bytes(s.channels); }
+size_t workspace(const BatchNormShape& s) { return chunks_of(s.rows).partial_bytes(s.channels); }
 
 // rows of an (M, C) array that a task takes
 int64_t row_piece(const BatchNormShape& s) { return larger(1, piece / s.channels); }
@@ -42,7 +38,7 @@ void forward_training(Context& context, const BatchNormShape& s, const T* x, con
                       float* saved_invstd, T* y) {
   if (s.rows < 2) fail(batchnorm_one_value);
   auto* partials = static_cast<double*>(context.workspace);
-  const Chunks chunks = chunks_of(s);
+  const Chunks chunks = chunks_of(s.rows);
   const int64_t C = s.channels;
   parallel_for(context, chunks.count(), [=](int64_t i) {
     const T* first = x + chunks.begin(i) * C;
@@ -66,7 +62,7 @@ template <class T>
 void backward(Context& context, const BatchNormShape& s, const T* x, const T* dy, const float* weight,
               const float* saved_mean, const float* saved_invstd, T* dx, float* dweight, float* dbias) {
   auto* partials = static_cast<double*>(context.workspace);
-  const Chunks chunks = chunks_of(s);
+  const Chunks chunks = chunks_of(s.rows);
   const int64_t C = s.channels;
   parallel_for(context, chunks.count(), [=](int64_t i) {
     set_zero(partials + i * 2 * C, 2 * C);

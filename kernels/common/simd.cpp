@@ -5,14 +5,11 @@
 namespace kernels::cpu::SIMD_LEVEL {
 namespace {
 
-Chunks chunks_of(int64_t rows) { return {rows, column_block * larger(1, ceil_div(rows, 64 * column_block))}; }
-
 size_t partial_bytes(int64_t rows, int64_t channels) { return chunks_of(rows).partial_bytes(channels); }
 
 int64_t row_piece(int64_t channels) { return larger(1, piece / channels); }
 
-template <class T>
-void activate(Context& context, int64_t rows, int64_t C, const T* z, const FusedNorm& norm, T* a) {
+void activate(Context& context, int64_t rows, int64_t C, const Bf16* z, const FusedNorm& norm, Bf16* a) {
   parallel_pieces(context, rows, row_piece(C), [=](int64_t begin, int64_t end) {
     columns(C, [=](auto v, int64_t c) {
       const Factors factors(v, norm, c);
@@ -26,20 +23,19 @@ void activate(Context& context, int64_t rows, int64_t C, const T* z, const Fused
   });
 }
 
-template <class T>
-void statistics(Context& context, int64_t rows, int64_t C, const T* z, const FusedNorm& norm, double* partials) {
+void statistics(Context& context, int64_t rows, int64_t C, const Bf16* z, const FusedNorm& norm, double* partials) {
   if (rows < 2) fail(one_value);
   const Chunks chunks = chunks_of(rows);
   parallel_for(context, chunks.count(), [=](int64_t i) {
-    const T* const first = z + chunks.begin(i) * C;
+    const Bf16* const first = z + chunks.begin(i) * C;
     set_zero(partials + i * 2 * C, 2 * C);
     add_statistics(chunks.end(i) - chunks.begin(i), 0, C, C, first, first, partials + i * 2 * C);
   });
   finish_statistics(context, chunks, C, z, partials, norm);
 }
 
-template <class T>
-void gradient(Context& context, int64_t rows, int64_t C, const T* z, const T* du, const FusedNorm& norm, T* dz) {
+void gradient(Context& context, int64_t rows, int64_t C, const Bf16* z, const Bf16* du, const FusedNorm& norm,
+              Bf16* dz) {
   parallel_pieces(context, rows, row_piece(C), [=](int64_t begin, int64_t end) {
     columns(C, [=](auto v, int64_t c) {
       const GradientFactors factors(v, norm, c);
@@ -54,8 +50,7 @@ void gradient(Context& context, int64_t rows, int64_t C, const T* z, const T* du
   });
 }
 
-template <class T>
-void mask(Context& context, int64_t rows, int64_t C, const T* z, T* du, const FusedNorm& norm, double* partials) {
+void mask(Context& context, int64_t rows, int64_t C, const Bf16* z, Bf16* du, const FusedNorm& norm, double* partials) {
   const Chunks chunks = chunks_of(rows);
   parallel_for(context, chunks.count(), [=](int64_t i) {
     const int64_t begin = chunks.begin(i);
@@ -68,8 +63,8 @@ void mask(Context& context, int64_t rows, int64_t C, const T* z, T* du, const Fu
 }  // namespace
 
 template <>
-const FusedPasses<Bf16>& simd_row<FusedPasses<Bf16>>() {
-  static constexpr FusedPasses<Bf16> passes = {partial_bytes, activate, statistics, gradient, mask};
+const FusedPasses& simd_row<FusedPasses>() {
+  static constexpr FusedPasses passes = {partial_bytes, activate, statistics, gradient, mask};
   return passes;
 }
 

@@ -20,6 +20,9 @@ struct Chunks {
 
 constexpr int64_t column_block = 32;  // rows summed in fp32
 
+// Up to 64 tasks, whole blocks each.
+inline Chunks chunks_of(int64_t rows) { return {rows, column_block * larger(1, ceil_div(rows, 64 * column_block))}; }
+
 template <class V, int count, class T>
 void add_statistics_block(int64_t rows, int64_t channels, const T* x, const T* first, double* sums) {
   typename V::Value start[count], base[count], sum[count] = {}, square[count] = {}, d;

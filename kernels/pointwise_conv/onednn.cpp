@@ -44,11 +44,11 @@ extern const PointwiseConv pointwise_conv_onednn = {
         },
 };
 
-// In bfloat16, which processors with AMX multiply several times as fast as vectors do. A product of a library knows
+// In bfloat16, for processors with AMX, whose matrix units are made for it. A product of a library knows
 // nothing of batch norm, so the fused passes make a and dz before it, and the sums after it.
 namespace {
 
-const FusedPasses<Bf16>& around() { return simd_row<FusedPasses<Bf16>>(); }
+const FusedPasses& around() { return simd_row<FusedPasses>(); }
 
 // The workspace: partial sums, a (M, Cin), dz (M, Cout).
 struct Plan {
