@@ -51,6 +51,11 @@ kernels::Context& context(size_t workspace_bytes) {
   return context;
 }
 
+void copy_to_host(void* to, const void* from, size_t bytes) {
+  runtime().copy(to, from, bytes, engine::CopyKind::device_to_host, nullptr);
+  runtime().stream_synchronize(nullptr);
+}
+
 Bytes::Bytes(size_t bytes) : bytes_(bytes), memory_(static_cast<char*>(runtime().allocate(bytes + 2 * guard))) {
   static uint32_t arrays = 0;
   array_ = ++arrays & 0x3fffffu;
@@ -67,8 +72,7 @@ Bytes::Bytes(size_t bytes) : bytes_(bytes), memory_(static_cast<char*>(runtime()
 Bytes::~Bytes() {
   if (device_under_test() == DeviceType::cpu) ASAN_UNPOISON_MEMORY_REGION(memory_, bytes_ + 2 * guard);
   std::vector<unsigned char> all(bytes_ + 2 * guard);
-  runtime().copy(all.data(), memory_, all.size(), engine::CopyKind::device_to_host, nullptr);
-  runtime().stream_synchronize(nullptr);
+  copy_to_host(all.data(), memory_, all.size());
   runtime().free(memory_);
   const std::vector<uint32_t> words = guard_words(array_);
   INFO(current_case.repeat());
@@ -81,10 +85,7 @@ void Bytes::write(const void* from) {
   runtime().copy(data(), from, bytes_, engine::CopyKind::host_to_device, nullptr);
   runtime().stream_synchronize(nullptr);
 }
-void Bytes::read(void* to) const {
-  runtime().copy(to, data(), bytes_, engine::CopyKind::device_to_host, nullptr);
-  runtime().stream_synchronize(nullptr);
-}
+void Bytes::read(void* to) const { copy_to_host(to, data(), bytes_); }
 
 std::vector<double> to_double(const std::vector<float>& v) { return {v.begin(), v.end()}; }
 std::vector<double> absolute(const std::vector<float>& v) {

@@ -53,6 +53,7 @@ bool device_present();
 void set_thread_order(uint64_t seed);
 // A context on the device under test with a poisoned workspace of at least this many bytes.
 kernels::Context& context(size_t workspace_bytes);
+void copy_to_host(void* to, const void* from, size_t bytes);  // from the device's memory
 
 // An array in the device's memory, with 256 guard bytes at each end that its destructor checks.
 class Bytes {
