@@ -128,28 +128,53 @@ struct FusedBelow {
   }
 };
 
+// body(Square) for the sizes of MobileNet's later layers at 32x32 and 224x224.
+template <class Body>
+void with_size(const DepthwiseConvShape& s, const Body& body) {
+  switch (s.height == s.width ? s.height : 0) {
+    case 99:
+      return body(Square<2>());
+    case 4:
+      return body(Square<4>());
+    case 98:
+      return body(Square<0>());
+    case 8:
+      return body(Square<8>());
+    case 97:
+      return body(Square<0>());
+    case 16:
+      return body(Square<0>());
+    default:
+      return body(Square<0>());
+  }
+}
+
 template <class Source, class Results>
 void forward_task(const LinePlan& p, int64_t task, const float* w, const Source& source, const Results& results) {
-  if (p.s.stride == 1)
-    depthwise_forward_task<1>(p, task, w, source, results);
-  else
-    depthwise_forward_task<2>(p, task, w, source, results);
+  with_size(p.s, [&](auto size) {
+    if (p.s.stride == 1)
+      depthwise_forward_task<1>(size, p, task, w, source, results);
+    else
+      depthwise_forward_task<2>(size, p, task, w, source, results);
+  });
 }
 
 template <bool data, bool weight, class Source, class Below>
 void backward_task(const LinePlan& p, int64_t task, const float* w, float* part, const Source& source,
                    const Below& below) {
-  if (p.s.stride == 1)
-    depthwise_backward_task<1, data, weight>(p, task, w, part, source, below);
-  else
-    depthwise_backward_task<2, data, weight>(p, task, w, part, source, below);
+  with_size(p.s, [&](auto size) {
+    if (p.s.stride == 1)
+      depthwise_backward_task<1, data, weight>(size, p, task, w, part, source, below);
+    else
+      depthwise_backward_task<2, data, weight>(size, p, task, w, part, source, below);
+  });
 }
 
 template <class T>
 void forward(Context& context, const DepthwiseConvShape& s, const T* x, const float* w, T* y) {
   const LinePlan p(s);
   parallel_for(context, p.tasks, [=](int64_t task) {
-    forward_task(p, task, w, PlainLines<T>{x, s.channels, s.width}, StoreResults<T>{y, s.channels});
+    forward_task(p, task, w, PlainLines<T>{x, s.channels}, StoreResults<T>{y, s.channels});
   });
 }
 
@@ -158,7 +183,7 @@ void forward_folded(Context& context, const DepthwiseConvShape& s, const T* x, c
                     T* y) {
   const LinePlan p(s);
   parallel_for(context, p.tasks, [=](int64_t task) {
-    forward_task(p, task, w, PlainLines<T>{x, s.channels, s.width}, FoldResults<T>{{y, s.channels}, bias});
+    forward_task(p, task, w, PlainLines<T>{x, s.channels}, FoldResults<T>{{y, s.channels}, bias});
   });
 }
 
@@ -182,8 +207,7 @@ template <class T>
 void backward_data(Context& context, const DepthwiseConvShape& s, const T* dy, const float* w, T* dx) {
   const LinePlan p(s);
   parallel_for(context, p.tasks, [=](int64_t task) {
-    backward_task<true, false>(p, task, w, nullptr, PlainLines<T>{dy, s.channels, s.out_width()},
-                               PlainBelow<T>{dx, dx, s.channels});
+    backward_task<true, false>(p, task, w, nullptr, PlainLines<T>{dy, s.channels}, PlainBelow<T>{dx, dx, s.channels});
   });
 }
 
@@ -193,7 +217,7 @@ void backward_weight(Context& context, const DepthwiseConvShape& s, const T* x, 
   auto* const parts = static_cast<float*>(context.workspace);
   parallel_for(context, p.tasks, [=](int64_t task) {
     backward_task<false, true>(p, task, nullptr, parts + task / p.groups * 9 * s.channels,
-                               PlainLines<T>{dy, s.channels, s.out_width()}, PlainBelow<T>{x, nullptr, s.channels});
+                               PlainLines<T>{dy, s.channels}, PlainBelow<T>{x, nullptr, s.channels});
   });
   add_weight_parts(context, p, parts, dw);
 }
@@ -206,7 +230,7 @@ void forward_fused(Context& context, const DepthwiseConvShape& s, const T* x, co
   if (p.rows * Q < 2) fail(one_value);
   auto* const partials = static_cast<double*>(context.workspace);
   parallel_for(context, p.tasks, [=](int64_t task) {
-    forward_task(p, task, w, ActivatedLines<T>{x, C, s.width, norm_x},
+    forward_task(p, task, w, ActivatedLines<T>{x, C, norm_x},
                  StatisticsOfResults<T>{{z, C}, task / p.groups * chunk, task_sums(p, task, partials)});
   });
   finish_statistics(context, {p.rows * Q, chunk}, C, z, partials, norm_z);
@@ -220,8 +244,7 @@ void backward_fused(Context& context, const DepthwiseConvShape& s, const T* x, c
   auto* const partials = static_cast<double*>(context.workspace);
   float* const parts = static_cast<float*>(context.workspace) + partial_floats(p);
   parallel_for(context, p.tasks, [=](int64_t task) {
-    backward_task<true, true>(p, task, w, parts + task / p.groups * 9 * C,
-                              GradientLines<T>{z, du_z, C, s.out_width(), norm_z},
+    backward_task<true, true>(p, task, w, parts + task / p.groups * 9 * C, GradientLines<T>{z, du_z, C, norm_z},
                               FusedBelow<T>{x, du_x, C, norm_x, task_sums(p, task, partials)});
   });
   finish_gradients(context, static_cast<int64_t>(s.batch) * s.height * s.width, p.row_tasks, C, partials, norm_x);

@@ -34,6 +34,11 @@ struct LinePlan {
   bool fits() const { return 4 * line_size() <= line_floats; }
 };
 
+// An image's height and width, known where a task's loops are compiled: so much shorter do they run at such a size that
+// it is worth the code. 0: any image.
+template <int size>
+struct Square {};
+
 // A band: rows [begin, end) of y, and where the one after it begins (itself, if there is none).
 struct Band {
   int64_t begin, end, next;
@@ -46,7 +51,7 @@ void each_band(const LinePlan& p, int64_t task, const Body& body) {
   const int64_t c = task % p.groups * p.group, count = smaller(p.group, p.s.channels - c);
   for (int64_t begin = first; begin < last; begin += p.band) {
     const int64_t end = smaller(last, begin + p.band);
-    const Band band = {begin, end, end < last && p.groups == 1 ? end : begin};
+    const Band band = {begin, end, end < p.rows && p.groups == 1 ? end : begin};
     columns(count, [&](auto v, int64_t i) { body(v, c + i, band); });
   }
 }
@@ -72,27 +77,28 @@ struct LineRing {
     for (int64_t i = 0; i < 4 * size; ++i) memory[i] = 0;
   }
   template <class Source>
-  const float* fill(int64_t line, Source& source) {
+  const float* fill(int64_t line, int64_t width, Source& source) {
     float* const to = lines + slot * size;
     slot = slot == 2 ? 0 : slot + 1;
-    source.fill(line, to + lanes);
+    source.fill(line, width, to + lanes);
     return to;
   }
 };
 
-// ---- where lines come from: column(v, c, next).fill(line, to), a vector of channels from c on; next: `ahead` of it
+// ---- where lines come from: column(v, c, next).fill(line, width, to), a vector of channels from c on; next: `ahead`
+// of it
 
 // As they lie in memory.
 template <class T>
 struct PlainLines {
   const T* x;  // (·, C)
-  int64_t C, width;
+  int64_t C;
   template <class V>
   struct Column {
     V v;
     const T *x, *next;
-    int64_t C, width;
-    void fill(int64_t line, float* to) {
+    int64_t C;
+    void fill(int64_t line, int64_t width, float* to) {
       const T* from = x + line * width * C;
       for (int64_t j = 0; j < width; ++j, from += C, to += lanes) {
         Vector value;
@@ -104,7 +110,7 @@ struct PlainLines {
   };
   template <class V>
   Column<V> column(V v, int64_t c, int64_t next) const {
-    return {v, x + c, x + next, C, width};
+    return {v, x + c, x + next, C};
   }
 };
 
@@ -112,15 +118,15 @@ struct PlainLines {
 template <class T>
 struct ActivatedLines {
   const T* x;  // (·, C)
-  int64_t C, width;
+  int64_t C;
   FusedNorm norm;
   template <class V>
   struct Column {
     V v;
     const T *x, *next;
-    int64_t C, width;
+    int64_t C;
     Factors<V> factors;
-    void fill(int64_t line, float* to) {
+    void fill(int64_t line, int64_t width, float* to) {
       const T* from = x + line * width * C;
       for (int64_t j = 0; j < width; ++j, from += C, to += lanes) {
         Vector value;
@@ -133,7 +139,7 @@ struct ActivatedLines {
   };
   template <class V>
   Column<V> column(V v, int64_t c, int64_t next) const {
-    return {v, x + c, x + next, C, width, Factors<V>(v, norm, c)};
+    return {v, x + c, x + next, C, Factors<V>(v, norm, c)};
   }
 };
 
@@ -141,15 +147,15 @@ struct ActivatedLines {
 template <class T>
 struct GradientLines {
   const T *z, *du;  // (·, C)
-  int64_t C, width;
+  int64_t C;
   FusedNorm norm;
   template <class V>
   struct Column {
     V v;
     const T *z, *du, *next_z, *next_du;
-    int64_t C, width;
+    int64_t C;
     GradientFactors<V> factors;
-    void fill(int64_t line, float* to) {
+    void fill(int64_t line, int64_t width, float* to) {
       const T *from_z = z + line * width * C, *from_du = du + line * width * C;
       for (int64_t j = 0; j < width; ++j, from_z += C, from_du += C, to += lanes) {
         Vector value, gradient;
@@ -164,7 +170,7 @@ struct GradientLines {
   };
   template <class V>
   Column<V> column(V v, int64_t c, int64_t next) const {
-    return {v, z + c, du + c, z + next, du + next, C, width, GradientFactors<V>(v, norm, c)};
+    return {v, z + c, du + c, z + next, du + next, C, GradientFactors<V>(v, norm, c)};
   }
 };
 
@@ -254,11 +260,12 @@ void load_weights(V v, const float* w, int64_t C, float* to) {
   }
 }
 
-template <int stride, class Source, class Results>
-void depthwise_forward_task(const LinePlan& p, int64_t task, const float* w, const Source& source,
+template <int stride, int size, class Source, class Results>
+void depthwise_forward_task(Square<size>, const LinePlan& p, int64_t task, const float* w, const Source& source,
                             const Results& results) {
   alignas(64) float memory[line_floats], weights[9 * lanes];
-  const int64_t C = p.s.channels, H = p.s.height, W = p.s.width, P = p.s.out_height(), Q = p.s.out_width();
+  const int64_t C = p.s.channels, H = size > 0 ? size : p.s.height, W = size > 0 ? size : p.s.width;
+  const int64_t P = ceil_div(H, stride), Q = ceil_div(W, stride);
   LineRing ring(memory, p.line_size());
   each_band(p, task, [&](auto v, int64_t c, Band band) {
     load_weights(v, w + c, C, weights);
@@ -270,13 +277,13 @@ void depthwise_forward_task(const LinePlan& p, int64_t task, const float* w, con
       const int64_t line = n * H + i * stride;  // the middle one of the three
       const bool fresh = row == band.begin || i == 0;
       if constexpr (stride == 1) {
-        lines[0] = i == 0 ? ring.zeros : fresh ? ring.fill(line - 1, from) : lines[1];
-        lines[1] = fresh ? ring.fill(line, from) : lines[2];
+        lines[0] = i == 0 ? ring.zeros : fresh ? ring.fill(line - 1, W, from) : lines[1];
+        lines[1] = fresh ? ring.fill(line, W, from) : lines[2];
       } else {
-        lines[0] = i == 0 ? ring.zeros : fresh ? ring.fill(line - 1, from) : lines[2];
-        lines[1] = ring.fill(line, from);
+        lines[0] = i == 0 ? ring.zeros : fresh ? ring.fill(line - 1, W, from) : lines[2];
+        lines[1] = ring.fill(line, W, from);
       }
-      lines[2] = i * stride + 1 < H ? ring.fill(line + 1, from) : ring.zeros;
+      lines[2] = i * stride + 1 < H ? ring.fill(line + 1, W, from) : ring.zeros;
       int64_t q = 0;
       convolve_blocks<4, stride>(lines, weights, q, Q, row * Q, to);
       convolve_blocks<2, stride>(lines, weights, q, Q, row * Q, to);
@@ -365,16 +372,17 @@ void backward_quads(const float* const (&lines)[2], const float* weights, Vector
 
 // Backward of the rows of y of a task, and of the rows p·stride … p·stride + stride - 1 of x. dw (9, C) becomes the
 // task's part of the sum.
-template <int stride, bool data, bool weight, class Source, class Below>
-void depthwise_backward_task(const LinePlan& p, int64_t task, const float* w, float* part, const Source& source,
-                             const Below& below) {
+template <int stride, bool data, bool weight, int size, class Source, class Below>
+void depthwise_backward_task(Square<size>, const LinePlan& p, int64_t task, const float* w, float* part,
+                             const Source& source, const Below& below) {
   alignas(64) float memory[line_floats], weights[9 * lanes];
-  const int64_t C = p.s.channels, H = p.s.height, W = p.s.width, P = p.s.out_height();
+  const int64_t C = p.s.channels, H = size > 0 ? size : p.s.height, W = size > 0 ? size : p.s.width;
+  const int64_t P = ceil_div(H, stride), Q = ceil_div(W, stride);
   LineRing ring(memory, p.line_size());
   each_band(p, task, [&](auto v, int64_t c, Band band) {
     if (data) load_weights(v, w + c, C, weights);
     const int64_t rows = band.end - band.begin, next = band.next / P * H + band.next % P * stride;
-    auto from = source.column(v, c, ahead(band.next, rows, p.s.out_width(), C, c));
+    auto from = source.column(v, c, ahead(band.next, rows, Q, C, c));
     auto to = below.column(v, c, ahead(next, rows * stride, W, C, c));
     Vector dw[9] = {};
     const float* lines[4 - stride] = {};
@@ -382,17 +390,17 @@ void depthwise_backward_task(const LinePlan& p, int64_t task, const float* w, fl
       const int64_t at = (n * H + i * stride) * W;
       const bool fresh = row == band.begin || i == 0;
       if constexpr (stride == 1) {
-        lines[0] = i == 0 ? ring.zeros : fresh ? ring.fill(row - 1, from) : lines[1];
-        lines[1] = fresh ? ring.fill(row, from) : lines[2];
-        lines[2] = i + 1 < P ? ring.fill(row + 1, from) : ring.zeros;
+        lines[0] = i == 0 ? ring.zeros : fresh ? ring.fill(row - 1, Q, from) : lines[1];
+        lines[1] = fresh ? ring.fill(row, Q, from) : lines[2];
+        lines[2] = i + 1 < P ? ring.fill(row + 1, Q, from) : ring.zeros;
         int64_t j = 0;
         backward_blocks<4, data, weight>(lines, weights, dw, j, W, at, to);
         backward_blocks<2, data, weight>(lines, weights, dw, j, W, at, to);
         backward_blocks<1, data, weight>(lines, weights, dw, j, W, at, to);
         to.end_row(W);
       } else {
-        lines[0] = fresh ? ring.fill(row, from) : lines[1];
-        lines[1] = i + 1 < P ? ring.fill(row + 1, from) : ring.zeros;
+        lines[0] = fresh ? ring.fill(row, Q, from) : lines[1];
+        lines[1] = i + 1 < P ? ring.fill(row + 1, Q, from) : ring.zeros;
         if (2 * i + 1 < H)
           backward_quads<true, data, weight>(lines, weights, dw, W, at, to);
         else

@@ -152,7 +152,7 @@ void forward_fused(Context& context, const PointwiseConvShape& s, const float* x
     for (int64_t row = from; row < to; row += tasks.rows) {
       const int64_t rows = smaller(tasks.rows, to - row), next = row + rows;
       Ahead ahead;
-      if (next < to) ahead.add(x + next * C, smaller(tasks.rows, to - next) * C);
+      if (next < M) ahead.add(x + next * C, smaller(tasks.rows, M - next) * C);
       if (!before) activate_rows(norm_x, rows, 0, C, C, x + row * C, lda, buffer);
       multiply_columns(rows, C, begin, end, before ? activations + row * lda : buffer, lda, packed, z + row * O, O,
                        ahead);
@@ -178,7 +178,7 @@ void backward_walk(Context& context, const PointwiseConvShape& s, const float* x
     for (int64_t row = split * p.part; row < smaller(M, (split + 1) * p.part); row += p.rows) {
       const int64_t rows = smaller(p.rows, M - row), next = row + rows;
       Ahead ahead;
-      if (next < smaller(M, (split + 1) * p.part)) {
+      if (next < M) {
         const int64_t coming = smaller(p.rows, M - next);
         ahead.add(z + next * O, coming * O);
         ahead.add(du_z + next * O, coming * O);
