@@ -109,23 +109,59 @@ void multiply_panel(int64_t rows, int64_t depth, const float* a, int64_t stride,
   }
 }
 
+// Places 0 … lanes - 1 of a vector.
+template <int... i>
+struct Places {};
+template <int count, int... i>
+struct AllPlaces : AllPlaces<count - 1, count - 1, i...> {};
+template <int... i>
+struct AllPlaces<0, i...> {
+  typedef Places<i...> Type;
+};
+
+#if __has_builtin(__builtin_shufflevector)
+// Of two rows of a block that are `step` apart: the odd pieces of `step` places of `upper` against the even ones of
+// `lower`.
+template <int step, int... i>
+void exchange(Vector& upper, Vector& lower, Places<i...>) {
+  const Vector a = upper, b = lower;
+  upper = __builtin_shufflevector(a, b, (i & step ? i - step + lanes : i)...);
+  lower = __builtin_shufflevector(a, b, (i & step ? i + lanes : i + step)...);
+}
+template <int step>
+void transpose(Vector (&row)[lanes]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes; ++i)
+    if ((i & step) == 0) exchange<step>(row[i], row[i + step], typename AllPlaces<lanes>::Type());
+  if constexpr (2 * step < lanes) transpose<2 * step>(row);
+}
+// to (lanes, to_stride …) = the transpose of from (lanes, from_stride …).
+inline void transpose_block(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+  Vector row[lanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes; ++i) Wide::load(row[i], from + i * from_stride);
+  transpose<1>(row);
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes; ++i) Wide::store(to + i * to_stride, row[i]);
+}
+#else
+inline void transpose_block(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+  for (int i = 0; i < lanes; ++i)
+    for (int k = 0; k < lanes; ++k) to[k * to_stride + i] = from[i * from_stride + k];
+}
+#endif
+
 // panel (depth, tile_columns) = `columns` columns of B (depth, columns), the rest 0. B's element (k, j) is at
 // b[k · stride + j], or, where B stands transposed, at b[j · stride + k].
 inline void pack_panel(Order order, int64_t depth, int64_t columns, const float* b, int64_t stride, float* panel) {
-  if (order == Order::rows) {
-    for (int64_t k = 0; k < depth; ++k) {
-      for (int64_t j = 0; j < columns; ++j) panel[k * tile_columns + j] = b[k * stride + j];
-      for (int64_t j = columns; j < tile_columns; ++j) panel[k * tile_columns + j] = 0;
-    }
-    return;
-  }
-  constexpr int64_t block = 16;  // a cache line of each column
-  for (int64_t start = 0; start < depth; start += block) {
-    const int64_t end = smaller(depth, start + block);
-    for (int64_t j = 0; j < columns; ++j)
-      for (int64_t k = start; k < end; ++k) panel[k * tile_columns + j] = b[j * stride + k];
-    for (int64_t j = columns; j < tile_columns; ++j)
-      for (int64_t k = start; k < end; ++k) panel[k * tile_columns + j] = 0;
+  const int64_t vectors = order == Order::transposed ? columns / lanes * lanes : 0, whole = depth / lanes * lanes;
+  for (int64_t start = 0; start < whole; start += lanes)
+    for (int64_t j = 0; j < vectors; j += lanes)
+      transpose_block(b + j * stride + start, stride, panel + start * tile_columns + j, tile_columns);
+  for (int64_t k = 0; k < depth; ++k) {
+    for (int64_t j = k < whole ? vectors : 0; j < columns; ++j)
+      panel[k * tile_columns + j] = order == Order::rows ? b[k * stride + j] : b[j * stride + k];
+    for (int64_t j = columns; j < tile_columns; ++j) panel[k * tile_columns + j] = 0;
   }
 }
 
@@ -138,13 +174,23 @@ inline int64_t panels(int64_t columns) { return ceil_div(columns, tile_columns);
 // Floats of B (depth, columns) packed: its panels one after the other.
 inline int64_t packed_size(int64_t depth, int64_t columns) { return panels(columns) * depth * tile_columns; }
 
+// As pack_panel, all panels. A task reads B in memory's order.
 inline void pack(const Context& context, Order order, int64_t depth, int64_t columns, const float* b, int64_t stride,
                  float* packed) {
-  parallel_for(context, panels(columns), [=](int64_t i) {
+  const int64_t count = panels(columns);
+  const auto pack_part = [=](int64_t i, int64_t k, int64_t rows) {  // of panel i
     const int64_t first = i * tile_columns;
-    pack_panel(order, depth, smaller(tile_columns, columns - first),
-               order == Order::rows ? b + first : b + first * stride, stride, packed + i * depth * tile_columns);
-  });
+    pack_panel(order, rows, smaller(tile_columns, columns - first),
+               b + (order == Order::rows ? k * stride + first : first * stride + k), stride,
+               packed + (i * depth + k) * tile_columns);
+  };
+  if (order == Order::transposed)
+    parallel_for(context, count, [=](int64_t i) { pack_part(i, 0, depth); });
+  else
+    parallel_pieces(context, depth, 16, [=](int64_t begin, int64_t end) {
+      for (int64_t k = begin; k < end; ++k)
+        for (int64_t i = 0; i < count; ++i) pack_part(i, k, 1);
+    });
 }
 
 // How C (rows, columns) is cut into tasks: blocks of nearly equal heights, of which 96 rows keep a panel of B in the
