@@ -1,4 +1,5 @@
-// The vendors' rows of the GPU in the tables, which need no GPU: which is taken, and the memory that it asks for.
+// The vendors' rows of the GPU in the tables, which need no GPU: which is taken, and the memory that it asks for; and the
+// kernel that two of them launch.
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/harness.h"
 #include "kernels/linear/linear.h"
@@ -7,19 +8,28 @@
 using kernels::Bf16, kernels::Context, kernels::DeviceType, kernels::Linear, kernels::PointwiseConv,
     kernels::PointwiseConvOf, kernels::Precision;
 
+// common/round.cu of both devices.
+using RoundToBf16 = void(Context&, int64_t count, const float* x, Bf16* y);
 namespace kernels::cpu {
-void round_to_bf16(Context&, int64_t count, const float* x, Bf16* y);
+RoundToBf16 round_to_bf16;
+}
+namespace kernels::cuda {
+RoundToBf16 round_to_bf16;
 }
 
-TEST_CASE("weights are rounded to bfloat16 for a vendor's product", "[vendor]") {
-  if (test::device_under_test() != DeviceType::cpu) return;
+TEST_CASE("weights are rounded to bfloat16 for a vendor's product", "[vendor][pointwise_conv]") {
+  if (!test::device_present()) return;
+  RoundToBf16* round_to_bf16 = kernels::cpu::round_to_bf16;
+#ifdef MOBILENET_CUDA
+  if (test::device_under_test() == DeviceType::cuda) round_to_bf16 = kernels::cuda::round_to_bf16;
+#endif
   test::current_case = {"round_to_bf16", "", 0};
   test::Random random{1};
   for (const int count : {1, 255, 257, 1000}) {
     const auto x = random.floats(count);
     const test::Array<float> device_x(x);
     const test::Array<Bf16> y(count);
-    kernels::cpu::round_to_bf16(test::context(0), count, device_x, y);
+    round_to_bf16(test::context(0), count, device_x, y);
     const auto rounded = y.read();
     for (int i = 0; i < count; ++i) REQUIRE(rounded[i].bits == kernels::to_bf16(x[i]).bits);
   }
