@@ -1,5 +1,5 @@
-// The vendors' rows of the GPU in the tables, which need no GPU: which is taken, and the memory that it asks for; and the
-// kernel that two of them launch.
+// The vendors' rows of the GPU in the tables, which need no GPU: which is taken, and the memory that it asks for; and
+// the kernel that two of them launch.
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/harness.h"
 #include "kernels/linear/linear.h"
