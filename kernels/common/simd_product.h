@@ -13,24 +13,33 @@ constexpr int tile_columns = 2 * lanes;
 // How A's element (i, k) is found: at a[i · stride + k], or, where A stands transposed, at a[k · stride + i].
 enum class Order { rows, transposed };
 
-// What will be read next: pieces of memory, which come into the level 2 cache a line at a time while tiles are
-// computed. The processor's own prefetching does not see them coming.
+// What will be needed next comes into the level 2 cache a line at a time while tiles are computed: the processor's own
+// prefetching does not see it coming. `panel` is read by other tasks too. The pieces are this task's own: it may write
+// to them, and asks for them as a writer, so that no store waits until another core has given the line up.
 struct Ahead {
   static constexpr int64_t line = 16;  // floats
-  static constexpr int most = 4;
-  const float *next[most], *end[most];
+  static constexpr int most = 48;
+  struct Piece {
+    const float *next = nullptr, *end = nullptr;
+  };
+  Piece panel, pieces[most];
   int count = 0, at = 0;
   void add(const float* piece, int64_t floats) {
-    next[count] = piece;
-    end[count++] = piece + floats;
+    if (count < most) pieces[count++] = {piece, piece + floats};  // what is beyond comes when it is needed
   }
   // The next `steps` lines, `step` floats apart; where nothing is left, `else_where` and no step.
-  const float* take(int64_t steps, const float* else_where, int64_t& step) {
-    while (at < count && next[at] >= end[at]) ++at;
-    step = at < count ? line : 0;
-    if (at == count) return else_where;
-    const float* const from = next[at];
-    next[at] += steps * line;
+  const float* take_panel(int64_t steps, const float* else_where, int64_t& step) {
+    return take(panel, steps, else_where, step);
+  }
+  const float* take_own(int64_t steps, const float* else_where, int64_t& step) {
+    while (at + 1 < count && pieces[at].next >= pieces[at].end) ++at;
+    return take(pieces[at], steps, else_where, step);
+  }
+  static const float* take(Piece& piece, int64_t steps, const float* else_where, int64_t& step) {
+    step = piece.next < piece.end ? line : 0;
+    if (step == 0) return else_where;
+    const float* const from = piece.next;
+    piece.next += steps * line;
     return from;
   }
 };
@@ -45,8 +54,12 @@ struct Unchanged {
 template <int rows, Order order, class Finish>
 void tile(int64_t depth, const float* a, int64_t stride, const float* panel, float* c, int64_t ldc, bool add,
           Ahead& ahead, const Finish& finish) {
-  int64_t step;
-  const float* const coming = ahead.take(depth, panel, step);
+  constexpr int64_t rows_ahead = 24;  // of a transposed A, whose rows are too far apart for the processor to foresee
+  int64_t panel_step, step;
+  const float* const next_panel = ahead.take_panel(depth, panel, panel_step);
+  const float* const coming = ahead.take_own(depth, c, step);
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < tile_columns; j += Ahead::line) __builtin_prefetch(c + i * ldc + j, 1, 2);
   Vector sum[rows][2];
   for (int i = 0; i < rows; ++i)
     for (int j = 0; j < 2; ++j) {
@@ -54,7 +67,9 @@ void tile(int64_t depth, const float* a, int64_t stride, const float* panel, flo
       if (add) Wide::load(sum[i][j], c + i * ldc + j * lanes);
     }
   for (int64_t k = 0; k < depth; ++k) {
-    __builtin_prefetch(coming + k * step, 0, 2);
+    __builtin_prefetch(next_panel + k * panel_step, 0, 2);
+    __builtin_prefetch(coming + k * step, 1, 2);
+    if (order == Order::transposed) __builtin_prefetch(a + (k + rows_ahead) * stride, 0, 3);
     Vector b[2];
     Wide::load(b[0], panel + k * tile_columns);
     Wide::load(b[1], panel + k * tile_columns + lanes);
@@ -194,13 +209,13 @@ inline void pack(const Context& context, Order order, int64_t depth, int64_t col
 }
 
 // How C (rows, columns) is cut into tasks: blocks of nearly equal heights, of which 96 rows keep a panel of B in the
-// level 2 cache busy, and, where that makes too few tasks for many processors, groups of panels.
+// level 2 cache busy, and, where that makes fewer tasks than `wanted`, groups of panels.
 struct ProductTasks {
   static constexpr int64_t most_rows = 96;
   int64_t rows, row_blocks, column_groups, group;  // rows of a block; panels of a group
-  ProductTasks(int64_t all_rows, int64_t columns, int64_t at_most = most_rows)
+  ProductTasks(int64_t all_rows, int64_t columns, int64_t at_most = most_rows, int64_t wanted = 64)
       : rows(ceil_div(all_rows, ceil_div(all_rows, at_most))), row_blocks(ceil_div(all_rows, rows)) {
-    const int64_t groups = smaller(panels(columns), ceil_div(64, row_blocks));
+    const int64_t groups = smaller(panels(columns), ceil_div(wanted, row_blocks));
     group = ceil_div(panels(columns), groups);
     column_groups = ceil_div(panels(columns), group);
   }
@@ -213,13 +228,16 @@ struct ProductTasks {
 constexpr auto unchanged = [](int64_t, int64_t) { return Unchanged(); };
 
 // The columns [begin, end) of c (rows, ldc) = a (rows, depth) · B, B packed, a's rows lda apart; begin is a panel's
-// first. finish(first, columns) makes what finishes the tiles of those columns.
+// first. finish(first, columns) makes what finishes the tiles of those columns. While a panel is read the next one
+// comes.
 template <class Finish = decltype(unchanged)>
 void multiply_columns(int64_t rows, int64_t depth, int64_t begin, int64_t end, const float* a, int64_t lda,
                       const float* packed, float* c, int64_t ldc, Ahead& ahead, const Finish& finish = unchanged) {
   for (int64_t first = begin; first < end; first += tile_columns) {
     const int64_t columns = smaller(tile_columns, end - first);
-    multiply_panel<Order::rows>(rows, depth, a, lda, packed + first * depth, c + first, ldc, columns, false, ahead,
+    const float* const panel = packed + first * depth;
+    if (first + tile_columns < end) ahead.panel = {panel + depth * tile_columns, panel + 2 * depth * tile_columns};
+    multiply_panel<Order::rows>(rows, depth, a, lda, panel, c + first, ldc, columns, false, ahead,
                                 finish(first, columns));
   }
 }

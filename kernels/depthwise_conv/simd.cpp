@@ -128,53 +128,38 @@ struct FusedBelow {
   }
 };
 
-// body(Square) for the sizes of MobileNet's later layers at 32x32 and 224x224.
+// body(size) with what is known of the image's size: the squares that most of MobileNet's layers have at 32x32, whose
+// loops then have known lengths. The passes of training and inference ask for it; it would make the others larger only.
 template <class Body>
 void with_size(const DepthwiseConvShape& s, const Body& body) {
-  switch (s.height == s.width ? s.height : 0) {
-    case 99:
-      return body(Square<2>());
-    case 4:
-      return body(Square<4>());
-    case 98:
-      return body(Square<0>());
-    case 8:
-      return body(Square<8>());
-    case 97:
-      return body(Square<0>());
-    case 16:
-      return body(Square<0>());
-    default:
-      return body(Square<0>());
-  }
+  if (s.height == 4 && s.width == 4) return body(Square<4>());
+  if (s.height == 8 && s.width == 8) return body(Square<8>());
+  body(any_size);
 }
 
-template <class Source, class Results>
-void forward_task(const LinePlan& p, int64_t task, const float* w, const Source& source, const Results& results) {
-  with_size(p.s, [&](auto size) {
-    if (p.s.stride == 1)
-      depthwise_forward_task<1>(size, p, task, w, source, results);
-    else
-      depthwise_forward_task<2>(size, p, task, w, source, results);
-  });
+template <class Size, class Source, class Results>
+void forward_task(Size size, const LinePlan& p, int64_t task, const float* w, const Source& source,
+                  const Results& results) {
+  if (p.s.stride == 1)
+    depthwise_forward_task<1>(size, p, task, w, source, results);
+  else
+    depthwise_forward_task<2>(size, p, task, w, source, results);
 }
 
-template <bool data, bool weight, class Source, class Below>
-void backward_task(const LinePlan& p, int64_t task, const float* w, float* part, const Source& source,
+template <bool data, bool weight, class Size, class Source, class Below>
+void backward_task(Size size, const LinePlan& p, int64_t task, const float* w, float* part, const Source& source,
                    const Below& below) {
-  with_size(p.s, [&](auto size) {
-    if (p.s.stride == 1)
-      depthwise_backward_task<1, data, weight>(size, p, task, w, part, source, below);
-    else
-      depthwise_backward_task<2, data, weight>(size, p, task, w, part, source, below);
-  });
+  if (p.s.stride == 1)
+    depthwise_backward_task<1, data, weight>(size, p, task, w, part, source, below);
+  else
+    depthwise_backward_task<2, data, weight>(size, p, task, w, part, source, below);
 }
 
 template <class T>
 void forward(Context& context, const DepthwiseConvShape& s, const T* x, const float* w, T* y) {
   const LinePlan p(s);
   parallel_for(context, p.tasks, [=](int64_t task) {
-    forward_task(p, task, w, PlainLines<T>{x, s.channels}, StoreResults<T>{y, s.channels});
+    forward_task(any_size, p, task, w, PlainLines<T>{x, s.channels}, StoreResults<T>{y, s.channels});
   });
 }
 
@@ -182,8 +167,10 @@ template <class T>
 void forward_folded(Context& context, const DepthwiseConvShape& s, const T* x, const float* w, const float* bias,
                     T* y) {
   const LinePlan p(s);
-  parallel_for(context, p.tasks, [=](int64_t task) {
-    forward_task(p, task, w, PlainLines<T>{x, s.channels}, FoldResults<T>{{y, s.channels}, bias});
+  with_size(s, [&](auto size) {
+    parallel_for(context, p.tasks, [=](int64_t task) {
+      forward_task(size, p, task, w, PlainLines<T>{x, s.channels}, FoldResults<T>{{y, s.channels}, bias});
+    });
   });
 }
 
@@ -207,7 +194,8 @@ template <class T>
 void backward_data(Context& context, const DepthwiseConvShape& s, const T* dy, const float* w, T* dx) {
   const LinePlan p(s);
   parallel_for(context, p.tasks, [=](int64_t task) {
-    backward_task<true, false>(p, task, w, nullptr, PlainLines<T>{dy, s.channels}, PlainBelow<T>{dx, dx, s.channels});
+    backward_task<true, false>(any_size, p, task, w, nullptr, PlainLines<T>{dy, s.channels},
+                               PlainBelow<T>{dx, dx, s.channels});
   });
 }
 
@@ -216,7 +204,7 @@ void backward_weight(Context& context, const DepthwiseConvShape& s, const T* x, 
   const LinePlan p(s);
   auto* const parts = static_cast<float*>(context.workspace);
   parallel_for(context, p.tasks, [=](int64_t task) {
-    backward_task<false, true>(p, task, nullptr, parts + task / p.groups * 9 * s.channels,
+    backward_task<false, true>(any_size, p, task, nullptr, parts + task / p.groups * 9 * s.channels,
                                PlainLines<T>{dy, s.channels}, PlainBelow<T>{x, nullptr, s.channels});
   });
   add_weight_parts(context, p, parts, dw);
@@ -229,9 +217,11 @@ void forward_fused(Context& context, const DepthwiseConvShape& s, const T* x, co
   const int64_t C = s.channels, Q = s.out_width(), chunk = p.rows_per_task * Q;
   if (p.rows * Q < 2) fail(one_value);
   auto* const partials = static_cast<double*>(context.workspace);
-  parallel_for(context, p.tasks, [=](int64_t task) {
-    forward_task(p, task, w, ActivatedLines<T>{x, C, norm_x},
-                 StatisticsOfResults<T>{{z, C}, task / p.groups * chunk, task_sums(p, task, partials)});
+  with_size(s, [&](auto size) {
+    parallel_for(context, p.tasks, [=](int64_t task) {
+      forward_task(size, p, task, w, ActivatedLines<T>{x, C, norm_x},
+                   StatisticsOfResults<T>{{z, C}, task / p.groups * chunk, task_sums(p, task, partials)});
+    });
   });
   finish_statistics(context, {p.rows * Q, chunk}, C, z, partials, norm_z);
 }
@@ -243,9 +233,11 @@ void backward_fused(Context& context, const DepthwiseConvShape& s, const T* x, c
   const int64_t C = s.channels;
   auto* const partials = static_cast<double*>(context.workspace);
   float* const parts = static_cast<float*>(context.workspace) + partial_floats(p);
-  parallel_for(context, p.tasks, [=](int64_t task) {
-    backward_task<true, true>(p, task, w, parts + task / p.groups * 9 * C, GradientLines<T>{z, du_z, C, norm_z},
-                              FusedBelow<T>{x, du_x, C, norm_x, task_sums(p, task, partials)});
+  with_size(s, [&](auto size) {
+    parallel_for(context, p.tasks, [=](int64_t task) {
+      backward_task<true, true>(size, p, task, w, parts + task / p.groups * 9 * C, GradientLines<T>{z, du_z, C, norm_z},
+                                FusedBelow<T>{x, du_x, C, norm_x, task_sums(p, task, partials)});
+    });
   });
   finish_gradients(context, static_cast<int64_t>(s.batch) * s.height * s.width, p.row_tasks, C, partials, norm_x);
   add_weight_parts(context, p, parts, dw);

@@ -38,8 +38,10 @@ struct LinePlan {
 // it is worth the code. 0: any image.
 template <int size>
 struct Square {};
+constexpr Square<0> any_size;
 
-// A band: rows [begin, end) of y, and where the one after it begins (itself, if there is none).
+// A band: rows [begin, end) of y, and where the next one begins, be it the next task's; its own begin, if none follows
+// or other tasks have other channels of the same rows.
 struct Band {
   int64_t begin, end, next;
 };

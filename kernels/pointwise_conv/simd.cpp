@@ -10,6 +10,10 @@ namespace {
 // Floats of a task's own copy of some rows of one operand: with 96 rows, up to 1024 channels.
 constexpr int64_t operand_floats = ProductTasks::most_rows * (1024 + lanes);
 
+// Where rows alone make so many tasks, each makes the a or dz of its own rows; else several read the same rows, which
+// are made in a launch before.
+constexpr int64_t fused_tasks = 16;
+
 // Rows of `channels` channels that fit, in whole tiles where that is possible.
 int64_t operand_rows(int64_t channels) {
   const int64_t rows = smaller(ProductTasks::most_rows, operand_floats / padded(channels));
@@ -18,8 +22,9 @@ int64_t operand_rows(int64_t channels) {
 
 // The fused backward pass needs dz and a for two products. Where a product C · O is small, a task takes a part of the
 // rows, and of these 96 at a time: dz and a stay in its level 2 cache, and so does its sum of the weight gradient. Else
-// dz and a of many rows are made before both products.
+// the data gradient comes first, of many rows, and its tasks leave dz and a for the weight gradient.
 struct BackwardPlan {
+  static constexpr int64_t data_rows = 48;  // of a task of the data gradient, which makes its dz
   bool walk;
   int64_t rows, part, splits;  // walk: rows of a block, rows of a task
   int64_t many;                // else: rows at a time
@@ -35,7 +40,7 @@ struct BackwardPlan {
     part = ceil_div(blocks, wanted) * rows;
     splits = ceil_div(s.rows, part);
     many = smaller(larger(1, many_floats / block_floats), blocks) * rows;
-    row_blocks = walk ? splits : blocks;
+    row_blocks = walk ? splits : ceil_div(s.rows, data_rows);
     dz = walk ? 0 : many * padded(O);
     a = walk ? 0 : many * round_up(C, tile_columns);
   }
@@ -49,7 +54,7 @@ struct Plan {
   BackwardPlan backward;
   int64_t packed, partials, parts;  // floats, doubles, floats
   explicit Plan(const PointwiseConvShape& s)
-      : forward(s.rows, s.out_channels, operand_rows(s.in_channels)),
+      : forward(s.rows, s.out_channels, operand_rows(s.in_channels), fused_tasks),
         weight(s.out_channels, s.in_channels, s.rows),
         backward(s) {
     const int64_t C = s.in_channels, O = s.out_channels;
@@ -134,7 +139,7 @@ void forward_fused(Context& context, const PointwiseConvShape& s, const float* x
   double* const partials = plan.partials_of(context);
   float *const packed = plan.packed_of(context), *const activations = plan.parts_of(context);
   const ProductTasks tasks = plan.forward;
-  const bool before = tasks.column_groups > 1;  // a is made before the product, since several tasks read the same rows
+  const bool before = tasks.column_groups > 1;  // a is made before the product
   pack(context, Order::transposed, C, O, w, C, packed);
   if (before)
     parallel_pieces(context, M, row_piece, [=](int64_t begin, int64_t end) {
@@ -152,7 +157,7 @@ void forward_fused(Context& context, const PointwiseConvShape& s, const float* x
     for (int64_t row = from; row < to; row += tasks.rows) {
       const int64_t rows = smaller(tasks.rows, to - row), next = row + rows;
       Ahead ahead;
-      if (next < M) ahead.add(x + next * C, smaller(tasks.rows, M - next) * C);
+      if (next < M && !before) ahead.add(x + next * C, smaller(tasks.rows, M - next) * C);
       if (!before) activate_rows(norm_x, rows, 0, C, C, x + row * C, lda, buffer);
       multiply_columns(rows, C, begin, end, before ? activations + row * lda : buffer, lda, packed, z + row * O, O,
                        ahead);
@@ -207,37 +212,57 @@ void backward_of_many(Context& context, const PointwiseConvShape& s, const float
   float *const dz = plan.parts_of(context), *const a = dz + plan.backward.dz;
   for (int64_t start = 0; start < s.rows; start += many) {
     const int64_t M = smaller(many, s.rows - start);
-    parallel_pieces(context, M, row_piece, [=](int64_t begin, int64_t end) {
-      const int64_t row = start + begin;
-      gradient_rows(norm_z, end - begin, 0, O, O, z + row * O, du_z + row * O, ldz, dz + begin * ldz);
-      for (int64_t first = 0; first < C; first += tile_columns)
-        activate_panel(norm_x, end - begin, first, smaller(tile_columns, C - first), C, x + row * C,
-                       a + first * many + begin * tile_columns);
-    });
-    // The weight gradient's tasks: 132 rows of it, which are whole tiles, by 4 panels. Then the data gradient's.
-    constexpr int64_t tall = 132, wide = 4 * tile_columns, depth = 512;
-    const int64_t across = ceil_div(C, wide), weight_tasks = ceil_div(O, tall) * across;
-    const ProductTasks tasks(M, C);
-    double* const partials = plan.partials_of(context) + start / ProductTasks::most_rows * 2 * C;
-    parallel_for(context, weight_tasks + tasks.count(), [=](int64_t task) {
-      if (task < weight_tasks) {
-        Ahead none;
-        const int64_t o = task / across * tall, begin = task % across * wide;
-        for (int64_t k = 0; k < M; k += depth)
-          for (int64_t first = begin; first < smaller(C, begin + wide); first += tile_columns)
-            multiply_panel<Order::transposed>(smaller(tall, O - o), smaller(depth, M - k), dz + k * ldz + o, ldz,
-                                              a + first * many + k * tile_columns, dw + o * C + first, C,
-                                              smaller(tile_columns, C - first), start + k > 0, none);
-        return;
+    const ProductTasks tasks(M, C, BackwardPlan::data_rows, fused_tasks);
+    const bool before = tasks.column_groups > 1;
+    if (before)
+      parallel_pieces(context, M, row_piece, [=](int64_t begin, int64_t end) {
+        const int64_t row = start + begin;
+        gradient_rows(norm_z, end - begin, 0, O, O, z + row * O, du_z + row * O, ldz, dz + begin * ldz);
+      });
+    double* const partials = plan.partials_of(context) + start / BackwardPlan::data_rows * 2 * C;
+    parallel_for(context, tasks.count(), [=](int64_t i) {
+      const int64_t block = tasks.row(i), rows = smaller(tasks.rows, M - block), row = start + block;
+      const int64_t begin = tasks.first_column(i), end = smaller(C, tasks.end_column(i)), next = block + rows;
+      Ahead ahead;
+      if (!before) {
+        for (int64_t first = begin; first < end; first += tile_columns)
+          ahead.add(a + first * many + block * tile_columns, rows * tile_columns);
+        ahead.add(x + row * C, rows * C);
+        if (next < M) {
+          const int64_t coming = smaller(tasks.rows, M - next);
+          ahead.add(z + (start + next) * O, coming * O);
+          ahead.add(du_z + (start + next) * O, coming * O);
+          ahead.add(dz + next * ldz, coming * ldz);
+        }
+        gradient_rows(norm_z, rows, 0, O, O, z + row * O, du_z + row * O, ldz, dz + block * ldz);
       }
-      const int64_t i = task - weight_tasks, block = tasks.row(i), rows = smaller(tasks.rows, M - block);
-      const int64_t row = start + block, begin = tasks.first_column(i), end = smaller(C, tasks.end_column(i));
-      Ahead none;
-      multiply_columns(rows, O, begin, end, dz + block * ldz, ldz, packed, du_x + row * C, C, none);
+      multiply_columns(rows, O, begin, end, dz + block * ldz, ldz, packed, du_x + row * C, C, ahead);
       double* const sums = partials + i / tasks.column_groups * 2 * C;
       set_zero(sums + begin, end - begin);
       set_zero(sums + C + begin, end - begin);
       mask_rows(norm_x, rows, begin, end, C, x + row * C, du_x + row * C, sums);
+      for (int64_t first = begin; first < end; first += tile_columns)
+        activate_panel(norm_x, rows, first, smaller(tile_columns, end - first), C, x + row * C,
+                       a + first * many + block * tile_columns);
+    });
+    // The weight gradient's tasks: 132 rows of it, which are whole tiles, by 4 panels.
+    constexpr int64_t tall = 132, wide = 4 * tile_columns, depth = 512;
+    const int64_t across = ceil_div(C, wide);
+    parallel_for(context, ceil_div(O, tall) * across, [=](int64_t task) {
+      const int64_t o = task / across * tall, begin = task % across * wide, end = smaller(C, begin + wide);
+      for (int64_t k = 0; k < M; k += depth)
+        for (int64_t first = begin; first < end; first += tile_columns) {
+          Ahead ahead;
+          const bool last = first + tile_columns >= end;
+          const int64_t next_k = last ? k + depth : k, next_first = last ? begin : first + tile_columns;
+          if (next_k < M) {
+            const float* const panel = a + next_first * many + next_k * tile_columns;
+            ahead.panel = {panel, panel + smaller(depth, M - next_k) * tile_columns};
+          }
+          multiply_panel<Order::transposed>(smaller(tall, O - o), smaller(depth, M - k), dz + k * ldz + o, ldz,
+                                            a + first * many + k * tile_columns, dw + o * C + first, C,
+                                            smaller(tile_columns, C - first), start + k > 0, ahead);
+        }
     });
   }
 }
