@@ -7,6 +7,7 @@
 
 #include "engine/error.h"
 #include "engine/io/checkpoint.h"
+#include "kernels/common/simd_levels.h"
 #include "tools/command.h"
 #include "tools/options.h"
 
@@ -68,9 +69,12 @@ models::MobileNetV1Config read_config(const Safetensors& file, const ModelOption
 }  // namespace
 
 void check_precision(models::Convolutions convolutions, const engine::Device& device) {
-  // Their convolutions but the first would need bfloat16 inputs, which conv2d has not.
-  if (convolutions == models::Convolutions::standard && device.policy.precision == kernels::Precision::bf16)
+  if (device.policy.precision != kernels::Precision::bf16) return;
+  // Its convolutions but the first would need bfloat16 inputs, which conv2d has not.
+  if (convolutions == models::Convolutions::standard)
     throw UsageError("--precision bf16 and the model standard: its convolutions are for fp32 and tf32");
+  if (device.type() == engine::DeviceType::cpu && kernels::cpu::simd_level() != kernels::cpu::SimdLevel::avx512bf16)
+    print_message("precision bf16: no AVX512-BF16 on this processor, so products of bfloat16 run as fp32");
 }
 
 void save_model(const std::filesystem::path& path, const models::MobileNetV1& model, const ModelData& data) {

@@ -25,7 +25,8 @@ struct LoadedModel {
   ModelData data;
 };
 
-// Throws UsageError where the network cannot run in the precision of the device's policy.
+// Throws UsageError where the network cannot run in the precision of the device's policy; says where it can, but runs
+// slowly.
 void check_precision(models::Convolutions, const engine::Device&);
 
 // The metadata: the network's (models::to_metadata), class_names, mean and std as JSON, and "format": "pt", which other

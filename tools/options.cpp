@@ -10,7 +10,6 @@
 #include <memory>
 
 #include "engine/device/tuner.h"
-#include "kernels/common/simd_levels.h"
 #include "kernels/common/versions.h"
 #include "tools/command.h"
 
@@ -96,9 +95,6 @@ engine::Device& open_device(const DeviceOptions& o) {
   device.policy.precision = o.precision == "bf16"   ? kernels::Precision::bf16
                             : o.precision == "tf32" ? kernels::Precision::tf32
                                                     : kernels::Precision::fp32;
-  if (device.policy.precision == kernels::Precision::bf16 && device.type() == engine::DeviceType::cpu &&
-      kernels::cpu::simd_level() != kernels::cpu::SimdLevel::avx512bf16)
-    fmt::print(stderr, "precision bf16: no AVX512-BF16 on this processor, so products of bfloat16 run as fp32\n");
   device.tuner = nullptr;
   if (o.tune != "off" && device.policy.preference == kernels::Policy::Preference::automatic)
     device.tuner = std::make_shared<engine::Tuner>(engine::tuning_name(device), kernels::versions(device.type()),
