@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <utility>
 
@@ -13,7 +14,19 @@
 namespace data {
 namespace {
 
-Opened describe(Split split, std::string name, const std::string& what) {
+struct Sizes {
+  size_t train, test;
+};
+
+// What OpenOptions::limit leaves of a set.
+Sizes limited(Sizes sizes, size_t limit) {
+  if (limit == 0 || limit >= sizes.train) return sizes;
+  return {limit, std::max<size_t>((sizes.test * limit + sizes.train - 1) / sizes.train, 1)};
+}
+
+Opened describe(Split split, std::string name, const std::string& what, size_t limit) {
+  const Sizes sizes = limited({split.train.size(), split.test.size()}, limit);
+  split = {take(std::move(split.train), sizes.train), take(std::move(split.test), sizes.test)};
   const std::string message =
       fmt::format("data: {}, {} training and {} test images of {}x{}, {} classes", what, split.train.size(),
                   split.test.size(), split.train.height, split.train.width, split.train.class_names.size());
@@ -21,20 +34,23 @@ Opened describe(Split split, std::string name, const std::string& what) {
 }
 
 Opened open_shapes(const OpenOptions& options, const std::string& why) {
-  return describe(draw_shapes(options.shapes_train, options.shapes_test, options.shapes_seed), "shapes",
-                  "the built-in shapes" + why);
+  // No more than are taken: drawing the whole set takes half a second.
+  const Sizes sizes = limited({options.shapes_train, options.shapes_test}, options.limit);
+  return describe(draw_shapes(sizes.train, sizes.test, options.shapes_seed), "shapes", "the built-in shapes" + why,
+                  options.limit);
 }
 
-Opened open_cifar(const std::filesystem::path& folder, Cifar which) {
+Opened open_cifar(const std::filesystem::path& folder, Cifar which, const OpenOptions& options) {
   const bool ten = which == Cifar::cifar10;
   return describe(read_cifar(folder, which), ten ? "cifar10" : "cifar100",
-                  fmt::format("{} from {}", ten ? "CIFAR-10" : "CIFAR-100", find_cifar(folder, which).string()));
+                  fmt::format("{} from {}", ten ? "CIFAR-10" : "CIFAR-100", find_cifar(folder, which).string()),
+                  options.limit);
 }
 
 Opened open_images(const std::filesystem::path& folder, const OpenOptions& options) {
   Split split = read_image_folder(
       folder, {.resolution = options.resolution, .threads = options.threads, .progress = options.progress});
-  return describe(std::move(split), "images", "image files from " + folder.string());
+  return describe(std::move(split), "images", "image files from " + folder.string(), options.limit);
 }
 
 // Whether data_folder() has the set, after unpacking or downloading it where that is asked for.
@@ -66,7 +82,7 @@ Opened open_cifar_by_name(Cifar which, const OpenOptions& options) {
         "folder that holds {}",
         (root / cifar_folder(which)).string(), cifar_files(which), official_archive(which).file, cifar_folder(which)));
   }
-  return open_cifar(root, which);
+  return open_cifar(root, which, options);
 }
 
 Opened open_auto(const OpenOptions& options) {
@@ -74,7 +90,7 @@ Opened open_auto(const OpenOptions& options) {
   const std::filesystem::path root = data_folder();
   if (root.empty())
     return open_shapes(options, " (no data folder: none of MOBILENET_DATA, XDG_CACHE_HOME and HOME is set)");
-  if (provide_cifar(root, Cifar::cifar10, options)) return open_cifar(root, Cifar::cifar10);
+  if (provide_cifar(root, Cifar::cifar10, options)) return open_cifar(root, Cifar::cifar10, options);
   return open_shapes(options, fmt::format(" (no CIFAR-10 in {})", root.string()));
 }
 
@@ -95,8 +111,8 @@ Opened open_folder(const std::filesystem::path& folder, const OpenOptions& optio
     throw Error(fmt::format("{}: both CIFAR-10 and CIFAR-100; expected one: give {} or {}", folder.string(),
                             find_cifar(folder, Cifar::cifar10).string(), find_cifar(folder, Cifar::cifar100).string()));
   }
-  if (ten) return open_cifar(folder, Cifar::cifar10);
-  if (hundred) return open_cifar(folder, Cifar::cifar100);
+  if (ten) return open_cifar(folder, Cifar::cifar10, options);
+  if (hundred) return open_cifar(folder, Cifar::cifar100, options);
   if (is_image_folder(folder)) return open_images(folder, options);
   const bool empty = std::filesystem::is_empty(folder, error);
   if (error) throw Error(fmt::format("{}: cannot be read: {}", folder.string(), error.message()));

@@ -13,6 +13,7 @@ namespace data {
 struct OpenOptions {
   size_t shapes_train = 10000, shapes_test = 2000;  // how many images of the built-in set
   uint64_t shapes_seed = 0;  // which ones; not the training's seed: the test images should stay the same
+  size_t limit = 0;          // not 0: the first so many training images, and of the test images the same share
   int resolution = 32;       // side of an image folder's images; the other sets have a size of their own
   int threads = 0;           // that decode an image folder; 0: one a core
   bool download = false;     // fetch cifar10 or cifar100 where it is not found (auto: cifar10); see data/download.h

@@ -75,7 +75,7 @@ std::string in_file_name(std::string name) {
 }
 
 int data(const Options& o) {
-  const data::Opened opened = open_data(o.data, o.resolution, o.download);
+  const data::Opened opened = open_data(o.data, o.resolution, 0, o.download);
   fmt::print("{}\n", opened.message);
   const data::Dataset &train = opened.split.train, &test = opened.split.test;
   std::vector<int64_t> train_images(train.class_names.size()), test_images(train.class_names.size());

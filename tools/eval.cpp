@@ -49,7 +49,7 @@ double share(int64_t part, int64_t of) { return of > 0 ? static_cast<double>(par
 int eval(const Options& o) {
   engine::Device& device = open_device(o.device);
   LoadedModel loaded = load_model(o.weights, o.model, device.type());
-  data::Opened opened = open_data(o.data, loaded.model->config.resolution, o.download);
+  data::Opened opened = open_data(o.data, loaded.model->config.resolution, 0, o.download);
   print_message(opened.message);
   data::Dataset set = std::move(opened.split.test);
   if (o.limit > 0) set = data::take(std::move(set), o.limit);

@@ -11,15 +11,18 @@ void add_options(CLI::App& app, DownloadOptions& o) {
       ->needs(download);
 }
 
-data::Opened open_data(const std::string& name_or_folder, int resolution, const DownloadOptions& o,
+data::Opened open_data(const std::string& name_or_folder, int resolution, int64_t limit, const DownloadOptions& o,
                        const Interrupt* interrupt) {
   Progress progress;
   const auto show = [&](const char* what, int64_t done, int64_t total) {
     progress.show({.label = what, .done = done, .total = total, .details = {}});
     return interrupt == nullptr || !interrupt->requested();
   };
-  data::Opened opened =
-      data::open(name_or_folder, {.resolution = resolution, .download = o.download, .url = o.url, .progress = show});
+  data::Opened opened = data::open(name_or_folder, {.limit = static_cast<size_t>(limit),
+                                                    .resolution = resolution,
+                                                    .download = o.download,
+                                                    .url = o.url,
+                                                    .progress = show});
   progress.clear();
   return opened;
 }

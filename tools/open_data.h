@@ -19,9 +19,9 @@ struct DownloadOptions {
 };
 void add_options(CLI::App&, DownloadOptions&);
 
-// Opens the set, as data::open does, and shows on standard error what takes long. `interrupt` (may be nullptr) ends it:
-// data::Interrupted is thrown.
-data::Opened open_data(const std::string& name_or_folder, int resolution, const DownloadOptions&,
+// Opens the set, as data::open does (which says what `resolution` and `limit` are), and shows on standard error what
+// takes long. `interrupt` (may be nullptr) ends it: data::Interrupted is thrown.
+data::Opened open_data(const std::string& name_or_folder, int resolution, int64_t limit, const DownloadOptions&,
                        const Interrupt* interrupt = nullptr);
 
 }  // namespace tools

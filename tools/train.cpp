@@ -37,13 +37,8 @@ constexpr const char* footer =
     "result is byte for byte that of a run that was never stopped; with a schedule other than constant, if --epochs\n"
     "is the same.";
 
-// Of the training images `limit`, of the test images the same share; then who validates.
+// Who trains, who validates and who tests.
 TrainingData training_data(data::Split split, const TrainOptions& o) {
-  const size_t train = split.train.size(), test = split.test.size();
-  if (o.limit > 0 && static_cast<size_t>(o.limit) < train) {
-    split.train = data::take(std::move(split.train), o.limit);
-    split.test = data::take(std::move(split.test), std::max<size_t>((test * o.limit + train - 1) / train, 1));
-  }
   if (o.val_fraction > 0) {
     data::HeldOut parts = data::hold_out(std::move(split.train), o.val_fraction, o.seed);
     return {std::move(parts.rest), std::move(parts.validation), std::move(split.test), false};
@@ -107,7 +102,7 @@ int train(const CLI::App& app, Options o) {
 
   engine::Device& device = open_device(o.train.device);
   const std::string block_message = resolve_block(o.train.block, models::parse_model(o.train.model), app, device);
-  data::Opened opened = open_data(o.train.data, o.train.resolution, o.download, &interrupt);
+  data::Opened opened = open_data(o.train.data, o.train.resolution, o.train.limit, o.download, &interrupt);
   // `auto` becomes what was found, so that a run that goes on finds the same, wherever it is started from.
   const bool by_name = o.train.data == "auto" || o.train.data == opened.name;
   o.train.data = by_name ? opened.name : fs::absolute(o.train.data).lexically_normal().string();

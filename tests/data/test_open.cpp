@@ -68,6 +68,29 @@ TEST_CASE("shapes open with the sizes and seed asked for") {
   CHECK(open("shapes", options).split.train.images != opened.split.train.images);
 }
 
+TEST_CASE("a limit takes the beginning of a set, and of its test images the same share") {
+  const TemporaryFolder root;
+  make_cifar10(root.path());  // 10 training and 3 test images
+  for (const std::string& name : {std::string("shapes"), root.path().string()}) {
+    OpenOptions options = few_shapes();  // 20 and 10
+    const Split whole = open(name, options).split;
+    options.limit = 7;
+    const Opened opened = open(name, options);
+    CAPTURE(name, opened.message);
+    const size_t test = name == "shapes" ? 4 : 3;  // 10 · 7/20 and 3 · 7/10, rounded up
+    check_says(opened.message, {"7 training", std::to_string(test) + " test"});
+    CHECK(opened.split.train.images == take(whole.train, 7).images);
+    CHECK(opened.split.train.labels == take(whole.train, 7).labels);
+    CHECK(opened.split.test.images == take(whole.test, test).images);
+    CHECK(opened.split.test.labels.size() == test);
+    for (const size_t all : {size_t{0}, whole.train.size(), size_t{1} << 40}) {
+      options.limit = all;
+      CHECK(open(name, options).split.test.size() == whole.test.size());
+      CHECK(open(name, options).split.train.images == whole.train.images);
+    }
+  }
+}
+
 TEST_CASE("auto takes CIFAR-10 where it is and shapes where it is not, saying which and why") {
   const TemporaryFolder root;
   const Environment environment({{"MOBILENET_DATA", root.path().string()}});
