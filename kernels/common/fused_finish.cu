@@ -1,7 +1,7 @@
 // The last pass of statistics.h: what the slices found, joined in a fixed order. A block takes 8 channels, so its reads
-// are runs of 32 bytes, the least that memory gives at once; its lanes share the slices, then add up what all found,
-// two and two. There are up to thousands of slices but few channels: what counts is how many loads are under way at
-// once.
+// are runs of 32 bytes, the least that memory gives at once; its lanes share the slices, then add up what all found
+// in shared memory. There are up to thousands of slices but few channels: what counts is how many loads are under way
+// at once.
 #include "kernels/batchnorm/batchnorm.h"
 #include "kernels/common/statistics.h"
 
@@ -12,17 +12,24 @@ namespace {
 constexpr int threads = 512, block_channels = 8, lanes = threads / block_channels;
 constexpr int most_weight_lanes = 16;
 
-// The lanes' values of the thread's channel, added two and two. Has barriers: for all threads.
+// The lanes' values of the thread's channel, added up by eights and then the eight sums: two barriers, where halving
+// their number would take seven. Has barriers: for all threads.
 __device__ __forceinline__ float add_lanes(float (&values)[lanes][block_channels], float own) {
-  values[threadIdx.y][threadIdx.x] = own;
+  constexpr int sums = 8;
+  static_assert(lanes % sums == 0);
+  const int x = threadIdx.x, y = threadIdx.y;
+  values[y][x] = own;
+  __syncthreads();
+  if (y < sums) {  // sum y is of the lanes y, y + 8, …, and no other thread reads its place
 #pragma unroll
-  for (int step = lanes / 2; step > 0; step /= 2) {
-    __syncthreads();
-    if (static_cast<int>(threadIdx.y) < step)
-      values[threadIdx.y][threadIdx.x] += values[threadIdx.y + step][threadIdx.x];
+    for (int lane = y + sums; lane < lanes; lane += sums) own += values[lane][x];
+    values[y][x] = own;
   }
   __syncthreads();
-  return values[0][threadIdx.x];
+  float sum = 0;
+#pragma unroll
+  for (int k = 0; k < sums; ++k) sum += values[k][x];
+  return sum;
 }
 
 }  // namespace
