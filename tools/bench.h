@@ -1,7 +1,6 @@
 // mobilenet bench: the parts that its files share.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 

@@ -1,6 +1,7 @@
 // mobilenet bench kernels: every row of every operation's table, checked and then timed on a network's layers.
 
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <simt/simt.h>
 #include <algorithm>

@@ -118,8 +118,8 @@ std::string ladder_bars(const std::vector<json>& rungs) {
       more += fmt::format(", {} of {} layers", r["layers"].get<int>(), r["of_layers"].get<int>());
     bars += fmt::format(
         "<div class=\"s{0}\"><span><svg class=\"sample\" viewBox=\"0 0 10 10\" aria-hidden=\"true\">{1}</svg>{2}"
-        "</span><span class=\"meter\"><i style=\"width:max({3:.2f}%,1px)\"></i></span><span>{4}<small>{5}</small></span>"
-        "<p class=\"hint\">{6}</p></div>\n",
+        "</span><span class=\"meter\"><i style=\"width:max({3:.2f}%,1px)\"></i></span>"
+        "<span>{4}<small>{5}</small></span><p class=\"hint\">{6}</p></div>\n",
         k % styles,
         k < styles ? "<circle class=\"spot\" cx=\"5\" cy=\"5\" r=\"4\"/>"
                    : "<rect class=\"spot\" x=\"1.5\" y=\"1.5\" width=\"7\" height=\"7\"/>",

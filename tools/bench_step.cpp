@@ -1,6 +1,7 @@
 // mobilenet bench step: how long a training step and an inference pass take, and where the time goes.
 
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <memory>

@@ -2,10 +2,13 @@
 // line that says what is wrong, where, and what would be right; 130 where Ctrl-C or SIGTERM ended a training.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <stdexcept>
+
+namespace CLI {
+class App;
+}
 
 namespace tools {
 

@@ -1,6 +1,7 @@
 // mobilenet data: what a set of images holds, some of its test images as files, and a sheet of what training sees.
 
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <cctype>

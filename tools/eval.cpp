@@ -1,6 +1,7 @@
 // mobilenet eval: a trained model's loss and accuracy on the test images of a set.
 
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <memory>

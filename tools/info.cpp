@@ -1,6 +1,7 @@
 // mobilenet info: what this build holds, and what it found on this machine.
 
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <memory>
 #include <nlohmann/json.hpp>

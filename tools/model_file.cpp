@@ -1,6 +1,7 @@
 #include "tools/model_file.h"
 
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <cmath>
 #include <nlohmann/json.hpp>

@@ -1,7 +1,6 @@
 // A trained model as one file: weights under timm's names, and in the metadata all that is needed to use them.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -11,6 +10,10 @@
 #include "data/normalize.h"
 #include "engine/device/device.h"
 #include "models/mobilenet_v1.h"
+
+namespace CLI {
+class App;
+}
 
 namespace tools {
 

@@ -1,5 +1,7 @@
 #include "tools/open_data.h"
 
+#include <CLI/CLI.hpp>
+
 #include "tools/progress.h"
 
 namespace tools {

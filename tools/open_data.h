@@ -1,11 +1,14 @@
 // --data, --download and --url: the options of every subcommand that reads a set of images.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 
 #include "data/open.h"
 #include "tools/interrupt.h"
+
+namespace CLI {
+class App;
+}
 
 namespace tools {
 

@@ -1,6 +1,7 @@
 #include "tools/options.h"
 
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <simt/simt.h>
 #include <algorithm>

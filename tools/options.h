@@ -1,11 +1,16 @@
 // Options that several subcommands share, and the checks of their values.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "engine/device/device.h"
+
+namespace CLI {
+class App;
+class Validator;
+}  // namespace CLI
 
 namespace tools {
 

@@ -1,6 +1,7 @@
 // mobilenet predict: what a trained model sees in image files.
 
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,7 @@
 // mobilenet summary: the network's layers, and what they cost.
 
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <memory>
 #include <nlohmann/json.hpp>

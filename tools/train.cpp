@@ -1,6 +1,7 @@
 // mobilenet train: trains a network and writes the run's folder.
 
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <filesystem>

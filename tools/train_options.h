@@ -2,7 +2,6 @@
 // --resume.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
