@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
@@ -142,9 +143,11 @@ std::vector<std::string> lines(const std::string& text) {
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 std::vector<std::string> small_training(const std::string& out, const std::vector<std::string>& more, int images) {
-  std::vector<std::string> arguments = {"train",   "--data",    "shapes",  "--limit", std::to_string(images),
-                                        "--width", "0.25",      "--batch", "8",       "--seed",
-                                        "7",       "--kernels", "native",  "--out",   out};
+  std::vector<std::string> arguments = {"train",   "--data", "shapes",  "--limit", std::to_string(images),
+                                        "--width", "0.25",   "--batch", "8",       "--seed",
+                                        "7",       "--out",  out};
+  if (std::find(more.begin(), more.end(), "--kernels") == more.end())
+    arguments.insert(arguments.end(), {"--kernels", "auto", "--tune", "off"});
   arguments.insert(arguments.end(), more.begin(), more.end());
   return arguments;
 }

@@ -17,7 +17,7 @@ TEST_CASE("a folder of images trains, tests and predicts, and a run on it goes o
     fs::copy(file.path(), to / name);
   }
   const auto train = [&](const std::vector<std::string>& more) {
-    std::vector<std::string> arguments = {"train", "--kernels", "native"};
+    std::vector<std::string> arguments = {"train", "--tune", "off"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const Result result = run(arguments);
     CAPTURE(result.err);
@@ -31,14 +31,14 @@ TEST_CASE("a folder of images trains, tests and predicts, and a run on it goes o
   CHECK(config.at("data").at("name") == "images");
   CHECK(config.at("data").at("train") == 60);
   CHECK(config.at("data").at("test") == 20);
-  const auto eval = json_of(run({"eval", "--weights", folder / "run/model.safetensors", "--data", folder / "set",
-                                 "--kernels", "native", "--json"}));
+  const auto eval = json_of(run(
+      {"eval", "--weights", folder / "run/model.safetensors", "--data", folder / "set", "--tune", "off", "--json"}));
   CHECK(eval.at("images") == 20);
   CHECK(eval.at("classes").size() == 10);
 
   // predict sees an image as the test does.
-  std::vector<std::string> arguments = {"predict",   "--weights", folder / "run/model.safetensors",
-                                        "--kernels", "native",    "--json"};
+  std::vector<std::string> arguments = {"predict", "--weights", folder / "run/model.safetensors",
+                                        "--tune",  "off",       "--json"};
   for (const auto& file : fs::recursive_directory_iterator(folder.path / "set/test"))
     if (file.is_regular_file()) arguments.push_back(file.path().string());
   int correct = 0;

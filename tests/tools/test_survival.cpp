@@ -18,7 +18,7 @@ int run_in_namespace(const std::string& script) {
 TEST_CASE("a run that is killed again and again ends with the bytes of an undisturbed one") {
   const Folder folder;
   const auto arguments = [&](const char* name) {
-    return small_training(folder / name, {"--epochs", "2", "--save-steps", "1", "--ema-decay", "0.9"}, 40);
+    return small_training(folder / name, {"--epochs", "2", "--save-steps", "1", "--ema-decay", "0.9"});
   };
   const auto start = std::chrono::steady_clock::now();
   REQUIRE(run(arguments("whole")).code == 0);

@@ -8,8 +8,8 @@ using namespace program;
 
 namespace {
 
-fs::path trained(const Folder& folder, const std::string& name, const std::vector<std::string>& more, int images = 80) {
-  const Result result = run(small_training(folder / name, more, images));
+fs::path trained(const Folder& folder, const std::string& name, const std::vector<std::string>& more) {
+  const Result result = run(small_training(folder / name, more));
   CAPTURE(more, result.err);
   REQUIRE(result.code == 0);
   return folder.path / name;
@@ -31,16 +31,13 @@ void check_refused(const std::vector<std::string>& more, const std::string& part
 
 TEST_CASE("images are prepared alike in any number of threads, by the plain loop and by the emulated kernels") {
   const Folder folder;
-  const fs::path first = trained(folder, "first", {"--epochs", "1", "--workers", "0", "--cutout", "8"});
-  const std::string kernels = GENERATE("native,augment=loop", "native,augment=naive");
-  // small_training says --kernels native, and the last one given counts only where an option may be repeated.
-  std::vector<std::string> arguments =
-      small_training(folder / "second", {"--epochs", "1", "--workers", "3", "--cutout", "8"});
-  *(std::find(arguments.begin(), arguments.end(), "--kernels") + 1) = kernels;
-  const Result result = run(arguments);
-  CAPTURE(kernels, result.err);
-  REQUIRE(result.code == 0);
-  check_same_run(first, folder.path / "second");
+  const auto with = [&](const char* kernels, const char* workers) {
+    const std::string name = std::string(kernels) + workers;
+    return trained(folder, name, {"--epochs", "1", "--workers", workers, "--cutout", "8", "--kernels", kernels});
+  };
+  const fs::path first = with("native,augment=loop", "0");
+  check_same_run(first, with("native,augment=loop", "3"));
+  check_same_run(first, with("native,augment=naive", "3"));
 }
 
 TEST_CASE("--augment names ranges, and each can be overridden") {
@@ -63,9 +60,9 @@ TEST_CASE("a part of the training images can choose the best epoch, and the test
   const Folder folder;
   const fs::path run = trained(folder, "run", {"--epochs", "2", "--val-fraction", "0.25"});
   const auto data = json_file(run / "config.json").at("data");
-  CHECK(data.at("train") == 60);
-  CHECK(data.at("validation") == 20);
-  CHECK(data.at("test") == 16);
+  CHECK(data.at("train") == 30);
+  CHECK(data.at("validation") == 10);
+  CHECK(data.at("test") == 8);
   const auto result = json_file(run / "result.json");
   CHECK(result.at("validation") == "fraction 0.25");
   const auto row = cells(lines(read(run / "metrics.csv")).at(result.at("epoch").get<int>()));
@@ -76,16 +73,16 @@ TEST_CASE("a part of the training images can choose the best epoch, and the test
       images += result.at("confusion")[i][j].get<int64_t>();
       correct += i == j ? result.at("confusion")[i][j].get<int64_t>() : 0;
     }
-  CHECK(images == 16);
-  CHECK(result.at("test_accuracy") == Approx(static_cast<double>(correct) / 16));
+  CHECK(images == 8);
+  CHECK(result.at("test_accuracy") == Approx(static_cast<double>(correct) / 8));
   const auto evaluated = json_of(program::run({"eval", "--weights", (run / "model.safetensors").string(), "--data",
-                                               "shapes", "--limit", "16", "--kernels", "native", "--json"}));
+                                               "shapes", "--limit", "8", "--kernels", "native", "--json"}));
   CHECK(evaluated.at("correct") == correct);
   CHECK(evaluated.at("confusion") == result.at("confusion"));
 }
 
 TEST_CASE("the article's validation takes the first 1,000 test images") {
-  check_refused({"--val", "article"}, "1000");  // of 16
+  check_refused({"--val", "article"}, "1000");  // of 8
   const Folder folder;
   const auto records = [](int n) {
     std::string bytes;
@@ -107,7 +104,7 @@ TEST_CASE("the article's validation takes the first 1,000 test images") {
 
 TEST_CASE("--patience ends a run that gets no better, and a resumed run may be given more") {
   const Folder folder;
-  const fs::path run = trained(folder, "run", {"--epochs", "30", "--patience", "2", "--lr", "1e-9"}, 40);
+  const fs::path run = trained(folder, "run", {"--epochs", "30", "--patience", "2", "--lr", "1e-9"});
   const int best = json_file(run / "result.json").at("epoch");
   CHECK(static_cast<int>(lines(read(run / "metrics.csv")).size()) - 1 == best + 2);
   CHECK(best + 2 < 30);
@@ -127,9 +124,9 @@ TEST_CASE("averaged weights are tested and kept, and training goes on with its o
 
 TEST_CASE("learning rates follow the schedule: warm-up, cosine, its floor") {
   const Folder folder;
-  const fs::path run = trained(
-      folder, "run",
-      {"--epochs", "4", "--schedule", "cosine", "--warmup-epochs", "1", "--min-lr", "1e-4", "--lr", "1e-2"}, 40);
+  const fs::path run =
+      trained(folder, "run",
+              {"--epochs", "4", "--schedule", "cosine", "--warmup-epochs", "1", "--min-lr", "1e-4", "--lr", "1e-2"});
   const auto rows = lines(read(run / "metrics.csv"));
   CHECK(std::stod(cells(rows.at(1))[5]) == Approx(1e-2));  // the last step of the warm-up
   CHECK(std::stod(cells(rows.at(2))[5]) < 1e-2);
@@ -152,7 +149,6 @@ TEST_CASE("the twin of standard convolutions trains, tests and goes on") {
   const Folder folder;
   std::vector<std::string> arguments = small_training(folder / "run", {"--model", "standard", "--epochs", "1"}, 16);
   *(std::find(arguments.begin(), arguments.end(), "--width") + 1) = "0.1";
-  *(std::find(arguments.begin(), arguments.end(), "--kernels") + 1) = "auto";
   REQUIRE(run(arguments).code == 0);
   REQUIRE(run({"train", "--resume", folder / "run", "--epochs", "2"}).code == 0);
   CHECK(json_file(folder.path / "run/config.json").at("model").at("name") == "standard");
@@ -163,7 +159,7 @@ TEST_CASE("the twin of standard convolutions trains, tests and goes on") {
 
 TEST_CASE("TensorBoard's files are written where they are asked for") {
   const Folder folder;
-  const fs::path run = trained(folder, "run", {"--epochs", "1", "--tensorboard"}, 40);
+  const fs::path run = trained(folder, "run", {"--epochs", "1", "--tensorboard"});
   REQUIRE(fs::is_directory(run / "tensorboard"));
   CHECK(contains(read(fs::directory_iterator(run / "tensorboard")->path()), "accuracy/validation"));
   CHECK(!fs::exists(trained_run() / "tensorboard"));

@@ -20,8 +20,7 @@ struct Cache {
 
 // Plain blocks: the CPU's fused passes have one row each.
 std::vector<std::string> arguments(const std::string& out, const std::vector<std::string>& more) {
-  std::vector<std::string> all = small_training(out, {"--block", "plain", "--device", "cpu"}, 20);
-  *(std::find(all.begin(), all.end(), "--kernels") + 1) = "auto";
+  std::vector<std::string> all = small_training(out, {"--kernels", "auto", "--block", "plain", "--device", "cpu"}, 20);
   all.insert(all.end(), more.begin(), more.end());
   return all;
 }
