@@ -19,7 +19,9 @@ endif()
 target_compile_options(options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:$<IF:$<BOOL:${march}>,-march=${march},${default}>>)
 if(MOBILENET_SANITIZE)
+  # Without UBSan's question before each access whether a pointer is null: what uses one, AddressSanitizer reports.
   target_compile_options(options INTERFACE
-    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${MOBILENET_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all>)
+    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${MOBILENET_SANITIZE} -fno-sanitize=null -fno-omit-frame-pointer
+    -fno-sanitize-recover=all>)
   add_link_options(-fsanitize=${MOBILENET_SANITIZE})
 endif()

@@ -23,6 +23,10 @@ namespace kernels::KERNEL_TARGET {
 
 class AsyncCopies {
  public:
+#ifdef __SIMT__
+  AsyncCopies() { started_.reserve(16), groups_.reserve(4); }
+#endif
+
   // bytes: 4, 8 or 16; `to` and `from` are multiples of it. Where !inside, `from` is not read but must be some address.
   template <int bytes>
   __device__ __forceinline__ void copy(void* to, const void* from, bool inside) {

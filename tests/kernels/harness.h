@@ -160,9 +160,13 @@ int for_each_shape(const Row& row, const std::vector<Shape>& awkward, int drawn,
       INFO(current_case.repeat() << "  (thread order " << order << ")");
       if (order == 0) first = outputs;
       REQUIRE(outputs.size() == first.size());
-      for (size_t i = 0; i < outputs.size(); ++i)
+      size_t values = 0;
+      for (size_t i = 0; i < outputs.size(); ++i) {
         REQUIRE(std::memcmp(outputs[i].data(), first[i].data(), first[i].size() * sizeof(float)) == 0);
-      if (device_under_test() == DeviceType::cuda && order == 1) break;  // twice: the same bits
+        values += outputs[i].size();
+      }
+      // Twice: the same bits. A third time where it is quick.
+      if (order == 1 && (device_under_test() == DeviceType::cuda || values > 100'000)) break;
     }
     ++cases;
   }
