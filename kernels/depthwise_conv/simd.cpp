@@ -92,6 +92,7 @@ struct FusedBelow {
   const T* x;  // (·, C)
   T* du;       // (·, C)
   int64_t C;
+  bool streaming;  // du
   FusedNorm norm;
   double* sums;  // (2, C)
   template <class V>
@@ -101,6 +102,7 @@ struct FusedBelow {
     const T* next;
     T* du;
     int64_t C;
+    bool streaming;
     Factors<V> factors;
     ColumnSums<V> sums;
     void load(int64_t at, Vector& a) {
@@ -117,14 +119,14 @@ struct FusedBelow {
       v.load(z, x + at * C);
       sums.a += g;
       sums.b += g * (z - factors.mean);
-      v.store(du + at * C, g);
+      store(v, du + at * C, g, streaming);
     }
     void end_row(int64_t pixels) { sums.end_row(pixels); }
     void end() { sums.end(); }
   };
   template <class V>
   Column<V> column(V v, int64_t c, int64_t next) const {
-    return {v, x + c, x + next, du + c, C, Factors<V>(v, norm, c), {v, sums + c, C}};
+    return {v, x + c, x + next, du + c, C, streaming, Factors<V>(v, norm, c), {v, sums + c, C}};
   }
 };
 
@@ -216,11 +218,13 @@ void forward_fused(Context& context, const DepthwiseConvShape& s, const T* x, co
   const LinePlan p(s);
   const int64_t C = s.channels, Q = s.out_width(), chunk = p.rows_per_task * Q;
   if (p.rows * Q < 2) fail(one_value);
+  const bool streaming = streams(z, p.rows * Q * C, C);
   auto* const partials = static_cast<double*>(context.workspace);
   with_size(s, [&](auto size) {
     parallel_for(context, p.tasks, [=](int64_t task) {
       forward_task(size, p, task, w, ActivatedLines<T>{x, C, norm_x},
-                   StatisticsOfResults<T>{{z, C}, task / p.groups * chunk, task_sums(p, task, partials)});
+                   StatisticsOfResults<T>{{z, C, streaming}, task / p.groups * chunk, task_sums(p, task, partials)});
+      end_stream();
     });
   });
   finish_statistics(context, {p.rows * Q, chunk}, C, z, partials, norm_z);
@@ -230,16 +234,18 @@ template <class T>
 void backward_fused(Context& context, const DepthwiseConvShape& s, const T* x, const FusedNorm& norm_x, const float* w,
                     const T* z, const FusedNorm& norm_z, const T* du_z, T* du_x, float* dw) {
   const LinePlan p(s);
-  const int64_t C = s.channels;
+  const int64_t C = s.channels, pixels = static_cast<int64_t>(s.batch) * s.height * s.width;
+  const bool streaming = streams(du_x, pixels * C, C);
   auto* const partials = static_cast<double*>(context.workspace);
   float* const parts = static_cast<float*>(context.workspace) + partial_floats(p);
   with_size(s, [&](auto size) {
     parallel_for(context, p.tasks, [=](int64_t task) {
       backward_task<true, true>(size, p, task, w, parts + task / p.groups * 9 * C, GradientLines<T>{z, du_z, C, norm_z},
-                                FusedBelow<T>{x, du_x, C, norm_x, task_sums(p, task, partials)});
+                                FusedBelow<T>{x, du_x, C, streaming, norm_x, task_sums(p, task, partials)});
+      end_stream();
     });
   });
-  finish_gradients(context, static_cast<int64_t>(s.batch) * s.height * s.width, p.row_tasks, C, partials, norm_x);
+  finish_gradients(context, pixels, p.row_tasks, C, partials, norm_x);
   add_weight_parts(context, p, parts, dw);
 }
 

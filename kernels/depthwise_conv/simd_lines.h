@@ -8,6 +8,7 @@
 #pragma once
 
 #include "kernels/common/simd_norm.h"
+#include "kernels/common/simd_stream.h"
 #include "kernels/depthwise_conv/depthwise_conv.h"
 
 namespace kernels::cpu::SIMD_LEVEL {
@@ -65,7 +66,7 @@ inline int64_t ahead(int64_t line, int64_t lines, int64_t width, int64_t C, int6
 }
 template <class T>
 void ask_for(const T*& next) {
-  __builtin_prefetch(next, 0, 2);
+  __builtin_prefetch(next, 0, 3);
   next += lanes;
 }
 
@@ -178,25 +179,35 @@ struct GradientLines {
 
 // ---- where results go: column(v, c, …).put(at, y), the pixels from number `at` of the whole array on
 
+template <class V, class T>
+void store(V v, T* p, const Vector& value, bool streaming) {
+  if (streaming)
+    stream(p, value);
+  else
+    v.store(p, value);
+}
+
 template <class T>
 struct StoreResults {
   T* y;  // (·, C)
   int64_t C;
+  bool streaming = false;
   template <class V>
   struct Column {
     V v;
     T* y;
     int64_t C;
+    bool streaming;
     template <int count>
     void put(int64_t at, Vector (&value)[count]) {
-      for (int k = 0; k < count; ++k) v.store(y + (at + k) * C, value[k]);
+      for (int k = 0; k < count; ++k) store(v, y + (at + k) * C, value[k], streaming);
     }
     void end_row(int64_t) {}
     void end() {}
   };
   template <class V>
   Column<V> column(V v, int64_t c, bool) const {
-    return {v, y + c, C};
+    return {v, y + c, C, streaming};
   }
 };
 

@@ -26,24 +26,23 @@ int64_t operand_rows(int64_t channels) {
 struct BackwardPlan {
   static constexpr int64_t data_rows = 48;  // of a task of the data gradient, which makes its dz
   bool walk;
-  int64_t rows, part, splits;  // walk: rows of a block, rows of a task
-  int64_t many;                // else: rows at a time
-  int64_t row_blocks;          // of the data gradient, each with sums
-  int64_t dz, a;               // else: floats
+  int64_t rows, blocks, splits;  // walk: rows of a block, tasks
+  int64_t many;                  // else: rows at a time
+  int64_t row_blocks;            // of the data gradient, each with sums
+  int64_t dz, a;                 // else: floats
   static constexpr int64_t most_product = 1 << 16, many_floats = 1 << 22, walk_floats = ProductTasks::most_rows * 1280;
   explicit BackwardPlan(const PointwiseConvShape& s) : rows(ProductTasks::most_rows) {
     const int64_t C = s.in_channels, O = s.out_channels;
     const int64_t block_floats = rows * (padded(O) + round_up(C, tile_columns));
     walk = C * O <= most_product && block_floats <= walk_floats;
-    const int64_t blocks = ceil_div(s.rows, rows);
-    const int64_t wanted = smaller(smaller(64, blocks), larger(1, SplitProduct::partial_floats / (C * O)));
-    part = ceil_div(blocks, wanted) * rows;
-    splits = ceil_div(s.rows, part);
+    blocks = ceil_div(s.rows, rows);
+    splits = smaller(smaller(64, blocks), larger(1, SplitProduct::partial_floats / (C * O)));
     many = smaller(larger(1, many_floats / block_floats), blocks) * rows;
     row_blocks = walk ? splits : ceil_div(s.rows, data_rows);
     dz = walk ? 0 : many * padded(O);
     a = walk ? 0 : many * round_up(C, tile_columns);
   }
+  int64_t first_row(int64_t split) const { return blocks * split / splits * rows; }
 };
 
 // How the passes are cut into tasks, and where in the workspace things lie. The plain passes take only `packed` and
@@ -180,7 +179,8 @@ void backward_walk(Context& context, const PointwiseConvShape& s, const float* x
     float *const a = dz + p.rows * ldz, *const part = parts + split * C * O;  // a: panels (rows, tile_columns)
     double* const sums = partials + split * 2 * C;
     set_zero(sums, 2 * C);
-    for (int64_t row = split * p.part; row < smaller(M, (split + 1) * p.part); row += p.rows) {
+    const int64_t begin = p.first_row(split), end = smaller(M, p.first_row(split + 1));
+    for (int64_t row = begin; row < end; row += p.rows) {
       const int64_t rows = smaller(p.rows, M - row), next = row + rows;
       Ahead ahead;
       if (next < M) {
@@ -194,7 +194,7 @@ void backward_walk(Context& context, const PointwiseConvShape& s, const float* x
         float* const panel = a + first * p.rows;
         const int64_t count = smaller(tile_columns, C - first);
         activate_panel(norm_x, rows, first, count, C, x + row * C, panel);
-        multiply_panel<Order::transposed>(O, rows, dz, ldz, panel, part + first, C, count, row > split * p.part, ahead);
+        multiply_panel<Order::transposed>(O, rows, dz, ldz, panel, part + first, C, count, row > begin, ahead);
       }
       multiply_columns(rows, O, 0, C, dz, ldz, packed, du_x + row * C, C, ahead);
       mask_rows(norm_x, rows, 0, C, C, x + row * C, du_x + row * C, sums);
@@ -245,11 +245,12 @@ void backward_of_many(Context& context, const PointwiseConvShape& s, const float
         activate_panel(norm_x, rows, first, smaller(tile_columns, end - first), C, x + row * C,
                        a + first * many + block * tile_columns);
     });
-    // The weight gradient's tasks: 132 rows of it, which are whole tiles, by 4 panels.
-    constexpr int64_t tall = 132, wide = 4 * tile_columns, depth = 512;
-    const int64_t across = ceil_div(C, wide);
-    parallel_for(context, ceil_div(O, tall) * across, [=](int64_t task) {
-      const int64_t o = task / across * tall, begin = task % across * wide, end = smaller(C, begin + wide);
+    // The weight gradient's tasks: up to 132 rows of it, which are whole tiles, by 4 panels.
+    constexpr int64_t wide = 4 * tile_columns, depth = 512;
+    const int64_t down = ceil_div(O, 132), across = ceil_div(C, wide);
+    parallel_for(context, down * across, [=](int64_t task) {
+      const int64_t o = task / across * O / down, tall = (task / across + 1) * O / down - o,
+                    begin = task % across * wide, end = smaller(C, begin + wide);
       for (int64_t k = 0; k < M; k += depth)
         for (int64_t first = begin; first < end; first += tile_columns) {
           Ahead ahead;
@@ -259,7 +260,7 @@ void backward_of_many(Context& context, const PointwiseConvShape& s, const float
             const float* const panel = a + next_first * many + next_k * tile_columns;
             ahead.panel = {panel, panel + smaller(depth, M - next_k) * tile_columns};
           }
-          multiply_panel<Order::transposed>(smaller(tall, O - o), smaller(depth, M - k), dz + k * ldz + o, ldz,
+          multiply_panel<Order::transposed>(tall, smaller(depth, M - k), dz + k * ldz + o, ldz,
                                             a + first * many + k * tile_columns, dw + o * C + first, C,
                                             smaller(tile_columns, C - first), start + k > 0, ahead);
         }

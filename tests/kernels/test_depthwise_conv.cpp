@@ -15,9 +15,10 @@ const std::vector<DepthwiseConvShape> awkward = {
     {1, 4, 4, 12, 2},  {1, 9, 1, 4, 2},    {1, 1, 9, 4, 1},   {1, 8, 15, 20, 2}, {1, 15, 8, 20, 1}, {1, 11, 13, 6, 2},
     {2, 2, 2, 132, 1}, {1, 16, 16, 36, 2}, {5, 3, 2, 128, 1}, {40, 7, 3, 8, 1}};
 
-// So many pixels that `async` takes several tiles a block, `march` long bands and `images` several maps a thread.
+// So many pixels that `async` takes several tiles a block, `march` long bands and `images` several maps a thread. With
+// 1024 channels `simd` streams what it stores.
 const std::vector<DepthwiseConvShape> large = {{257, 2, 2, 264, 1},  {129, 1, 1, 1023, 1}, {33, 9, 1, 1023, 1},
-                                               {33, 17, 1, 1023, 1}, {33, 17, 1, 1023, 2}, {257, 1, 2, 264, 2}};
+                                               {33, 17, 1, 1024, 1}, {33, 17, 1, 1023, 2}, {257, 1, 2, 264, 2}};
 
 DepthwiseConvShape draw(test::Random& random) {
   const int channels = random.one_of({1, 2, 3, 4, 8, 9, 16, 24, 40, 64});
