@@ -144,5 +144,20 @@ void each(int64_t begin, int64_t end, const Body& body) {
 
 constexpr int64_t piece = 1 << 15;  // elements that a task takes of an array: 128 KiB, a part of the level 2 cache
 
+// sum (size) = the sum of parts (count, size), in order. A piece of it stays in the level 1 cache, so that each part is
+// read as it lies in memory.
+inline void add_parts(const Context& context, int64_t count, int64_t size, const float* parts, float* sum) {
+  parallel_pieces(context, size, 1024, [=](int64_t begin, int64_t end) {
+    for (int64_t part = 0; part < count; ++part)
+      each(begin, end, [=](auto v, int64_t i) {
+        typename decltype(v)::Value total = {}, next;
+        if (part > 0) v.load(total, sum + i);
+        v.load(next, parts + part * size + i);
+        total += next;
+        v.store(sum + i, total);
+      });
+  });
+}
+
 }  // namespace SIMD_LEVEL
 }  // namespace kernels::cpu

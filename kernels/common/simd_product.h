@@ -273,21 +273,6 @@ struct SplitProduct {
   int64_t partial_size() const { return splits > 1 ? splits * m * n : 0; }  // floats
 };
 
-// sum (size) = the sum of parts (count, size), in order.
-inline void add_parts(const Context& context, int64_t count, int64_t size, const float* parts, float* sum) {
-  parallel_pieces(context, size, piece / 8, [=](int64_t begin, int64_t end) {
-    each(begin, end, [=](auto v, int64_t i) {
-      typename decltype(v)::Value total, next;
-      v.load(total, parts + i);
-      for (int64_t part = 1; part < count; ++part) {
-        v.load(next, parts + part * size + i);
-        total += next;
-      }
-      v.store(sum + i, total);
-    });
-  });
-}
-
 struct Rows {
   const float* first;
   int64_t stride;  // floats from one to the next

@@ -209,7 +209,7 @@ void backward_weight(Context& context, const DepthwiseConvShape& s, const T* x, 
     backward_task<false, true>(any_size, p, task, nullptr, parts + task / p.groups * 9 * s.channels,
                                PlainLines<T>{dy, s.channels}, PlainBelow<T>{x, nullptr, s.channels});
   });
-  add_weight_parts(context, p, parts, dw);
+  add_parts(context, p.row_tasks, 9 * int64_t{s.channels}, parts, dw);
 }
 
 template <class T>
@@ -246,7 +246,7 @@ void backward_fused(Context& context, const DepthwiseConvShape& s, const T* x, c
     });
   });
   finish_gradients(context, pixels, p.row_tasks, C, partials, norm_x);
-  add_weight_parts(context, p, parts, dw);
+  add_parts(context, p.row_tasks, 9 * C, parts, dw);
 }
 
 template <class T>

@@ -433,19 +433,4 @@ void depthwise_backward_task(Square<size>, const LinePlan& p, int64_t task, cons
   });
 }
 
-// dw (9, C) = the sum of the tasks' parts, in order.
-inline void add_weight_parts(const Context& context, const LinePlan& p, const float* parts, float* dw) {
-  const int64_t count = 9 * static_cast<int64_t>(p.s.channels), tasks = p.row_tasks;
-  parallel_pieces(context, count, 1024, [=](int64_t begin, int64_t end) {
-    each(begin, end, [=](auto v, int64_t i) {
-      typename decltype(v)::Value sum = {}, part;
-      for (int64_t task = 0; task < tasks; ++task) {
-        v.load(part, parts + task * count + i);
-        sum += part;
-      }
-      v.store(dw + i, sum);
-    });
-  });
-}
-
 }  // namespace kernels::cpu::SIMD_LEVEL
