@@ -134,6 +134,7 @@ struct FusedBelow {
 // loops then have known lengths. The passes of training and inference ask for it; it would make the others larger only.
 template <class Body>
 void with_size(const DepthwiseConvShape& s, const Body& body) {
+  if (s.height == 2 && s.width == 2) return body(Square<2>());
   if (s.height == 4 && s.width == 4) return body(Square<4>());
   if (s.height == 8 && s.width == 8) return body(Square<8>());
   body(any_size);

@@ -23,7 +23,7 @@ struct LinePlan {
   explicit LinePlan(const DepthwiseConvShape& shape) : s(shape) {
     rows = static_cast<int64_t>(s.batch) * s.out_height();
     // A task's sums take memory as some pixels do: it has so many that this does not show.
-    rows_per_task = larger(ceil_div(32, s.out_width()), ceil_div(rows, 32));
+    rows_per_task = larger(ceil_div(16, s.out_width()), ceil_div(rows, 32));
     row_tasks = ceil_div(rows, rows_per_task);
     const int64_t vectors = ceil_div(s.channels, lanes);
     group = larger(smaller(vectors, 4), ceil_div(vectors, ceil_div(32, row_tasks))) * lanes;
@@ -40,6 +40,14 @@ struct LinePlan {
 template <int size>
 struct Square {};
 constexpr Square<0> any_size;
+
+// `value`, of which the compiler knows nothing more. At a known size it would give the address of each pixel of a row a
+// variable of its own, and move them all from row to row: far more than there are registers for.
+template <int size>
+int64_t opaque(int64_t value) {
+  if constexpr (size > 0) __asm__("" : "+r"(value));
+  return value;
+}
 
 // A band: rows [begin, end) of y, and where the next one begins, be it the next task's; its own begin, if none follows
 // or other tasks have other channels of the same rows.
@@ -285,22 +293,24 @@ void depthwise_forward_task(Square<size>, const LinePlan& p, int64_t task, const
     const int64_t next = band.next / P * H + band.next % P * stride;
     auto from = source.column(v, c, ahead(next, (band.end - band.begin) * stride, W, C, c));
     auto to = results.column(v, c, band.begin == task / p.groups * p.rows_per_task);
+    const auto fill = [&](int64_t line) { return ring.fill(opaque<size>(line), W, from); };
     const float* lines[3] = {};
     for (int64_t row = band.begin, n = row / P, i = row % P; row < band.end; ++row) {
       const int64_t line = n * H + i * stride;  // the middle one of the three
       const bool fresh = row == band.begin || i == 0;
       if constexpr (stride == 1) {
-        lines[0] = i == 0 ? ring.zeros : fresh ? ring.fill(line - 1, W, from) : lines[1];
-        lines[1] = fresh ? ring.fill(line, W, from) : lines[2];
+        lines[0] = i == 0 ? ring.zeros : fresh ? fill(line - 1) : lines[1];
+        lines[1] = fresh ? fill(line) : lines[2];
       } else {
-        lines[0] = i == 0 ? ring.zeros : fresh ? ring.fill(line - 1, W, from) : lines[2];
-        lines[1] = ring.fill(line, W, from);
+        lines[0] = i == 0 ? ring.zeros : fresh ? fill(line - 1) : lines[2];
+        lines[1] = fill(line);
       }
-      lines[2] = i * stride + 1 < H ? ring.fill(line + 1, W, from) : ring.zeros;
+      lines[2] = i * stride + 1 < H ? fill(line + 1) : ring.zeros;
+      const int64_t at = opaque<size>(row * Q);
       int64_t q = 0;
-      convolve_blocks<4, stride>(lines, weights, q, Q, row * Q, to);
-      convolve_blocks<2, stride>(lines, weights, q, Q, row * Q, to);
-      convolve_blocks<1, stride>(lines, weights, q, Q, row * Q, to);
+      convolve_blocks<4, stride>(lines, weights, q, Q, at, to);
+      convolve_blocks<2, stride>(lines, weights, q, Q, at, to);
+      convolve_blocks<1, stride>(lines, weights, q, Q, at, to);
       to.end_row(Q);
       if (++i == P) i = 0, ++n;
     }
@@ -398,22 +408,23 @@ void depthwise_backward_task(Square<size>, const LinePlan& p, int64_t task, cons
     auto from = source.column(v, c, ahead(band.next, rows, Q, C, c));
     auto to = below.column(v, c, ahead(next, rows * stride, W, C, c));
     Vector dw[9] = {};
+    const auto fill = [&](int64_t line) { return ring.fill(opaque<size>(line), Q, from); };
     const float* lines[4 - stride] = {};
     for (int64_t row = band.begin, n = row / P, i = row % P; row < band.end; ++row) {
-      const int64_t at = (n * H + i * stride) * W;
+      const int64_t at = opaque<size>((n * H + i * stride) * W);
       const bool fresh = row == band.begin || i == 0;
       if constexpr (stride == 1) {
-        lines[0] = i == 0 ? ring.zeros : fresh ? ring.fill(row - 1, Q, from) : lines[1];
-        lines[1] = fresh ? ring.fill(row, Q, from) : lines[2];
-        lines[2] = i + 1 < P ? ring.fill(row + 1, Q, from) : ring.zeros;
+        lines[0] = i == 0 ? ring.zeros : fresh ? fill(row - 1) : lines[1];
+        lines[1] = fresh ? fill(row) : lines[2];
+        lines[2] = i + 1 < P ? fill(row + 1) : ring.zeros;
         int64_t j = 0;
         backward_blocks<4, data, weight>(lines, weights, dw, j, W, at, to);
         backward_blocks<2, data, weight>(lines, weights, dw, j, W, at, to);
         backward_blocks<1, data, weight>(lines, weights, dw, j, W, at, to);
         to.end_row(W);
       } else {
-        lines[0] = fresh ? ring.fill(row, Q, from) : lines[1];
-        lines[1] = i + 1 < P ? ring.fill(row + 1, Q, from) : ring.zeros;
+        lines[0] = fresh ? fill(row) : lines[1];
+        lines[1] = i + 1 < P ? fill(row + 1) : ring.zeros;
         if (2 * i + 1 < H)
           backward_quads<true, data, weight>(lines, weights, dw, W, at, to);
         else
