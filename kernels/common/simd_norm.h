@@ -59,19 +59,30 @@ struct GradientFactors {
   }
 };
 
+constexpr int64_t together = 2;  // rows that share a load of their channels' factors
+
+// body(m, v, c) for all rows and the channels [0, count), c = 0, lanes, …; some rows at a time, a vector of each.
+template <class Body>
+void rows_together(int64_t rows, int64_t count, const Body& body) {
+  int64_t m = 0;
+  for (; m + together <= rows; m += together)
+    columns(count, [=](auto v, int64_t c) { body.template operator()<together>(m, v, c); });
+  for (; m < rows; ++m) columns(count, [=](auto v, int64_t c) { body.template operator()<1>(m, v, c); });
+}
+
 // to (rows, stride …) = a(z), `rows` rows of z (·, C) and the channels [begin, end); channel `begin` goes to to[0].
 // Whole vectors are written: of to's rows, as many floats as round_up(end - begin).
 template <class T, class To>
 void activate_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t end, int64_t C, const T* z,
                    int64_t stride, To* to) {
   const FusedNorm n = norm;  // a copy: no store to `to` can change its pointers
-  for (int64_t m = 0; m < rows; ++m)
-    columns(end - begin, [=](auto v, int64_t c) {
-      Vector a;
-      v.load(a, z + m * C + begin + c);
-      Factors(v, n, begin + c).activate(a);
-      Wide::store(to + m * stride + c, a);
-    });
+  rows_together(rows, end - begin, [=]<int count>(int64_t m, auto v, int64_t c) {
+    const Factors factors(v, n, begin + c);
+    Vector a[count];
+    for (int i = 0; i < count; ++i) v.load(a[i], z + (m + i) * C + begin + c);
+    for (int i = 0; i < count; ++i) factors.activate(a[i]);
+    for (int i = 0; i < count; ++i) Wide::store(to + (m + i) * stride + c, a[i]);
+  });
 }
 
 // y becomes ReLU6(y + bias), of up to two vectors of channels from bias[0] on; NaN stays.
@@ -93,14 +104,16 @@ template <class T, class To>
 void gradient_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t end, int64_t C, const T* z, const T* du,
                    int64_t stride, To* to) {
   const FusedNorm n = norm;
-  for (int64_t m = 0; m < rows; ++m)
-    columns(end - begin, [=](auto v, int64_t c) {
-      Vector a, g;
-      v.load(a, z + m * C + begin + c);
-      v.load(g, du + m * C + begin + c);
-      GradientFactors(v, n, begin + c).pass(a, g);
-      Wide::store(to + m * stride + c, g);
-    });
+  rows_together(rows, end - begin, [=]<int count>(int64_t m, auto v, int64_t c) {
+    const GradientFactors factors(v, n, begin + c);
+    Vector a[count], g[count];
+    for (int i = 0; i < count; ++i) {
+      v.load(a[i], z + (m + i) * C + begin + c);
+      v.load(g[i], du + (m + i) * C + begin + c);
+    }
+    for (int i = 0; i < count; ++i) factors.pass(a[i], g[i]);
+    for (int i = 0; i < count; ++i) Wide::store(to + (m + i) * stride + c, g[i]);
+  });
 }
 
 template <int count, class V, class T>

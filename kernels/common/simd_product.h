@@ -13,34 +13,45 @@ constexpr int tile_columns = 2 * lanes;
 // How A's element (i, k) is found: at a[i · stride + k], or, where A stands transposed, at a[k · stride + i].
 enum class Order { rows, transposed };
 
-// What will be needed next comes into the level 2 cache a line at a time while tiles are computed: the processor's own
-// prefetching does not see it coming. `panel` is read by other tasks too. The pieces are this task's own: it may write
-// to them, and asks for them as a writer, so that no store waits until another core has given the line up.
+inline int64_t tiles(int64_t rows) { return ceil_div(rows, tile_rows); }
+inline int64_t panels(int64_t columns) { return ceil_div(columns, tile_columns); }
+
+// What will be needed next comes into the cache while tiles are computed, since the processor's own prefetching does
+// not see it coming: a part of it with each step of their loops, so that it takes all of the time that there is. Asked
+// for in a burst, it would hold up what the tiles load: a core waits for no more than some two dozen lines at once.
+// `panel` is read by other tasks too. The pieces are this task's own: it may write to them, and asks for them as a
+// writer, so that no store waits for a line.
 struct Ahead {
-  static constexpr int64_t line = 16;  // floats
-  static constexpr int most = 48;
   struct Piece {
-    const float *next = nullptr, *end = nullptr;
+    const char *next = nullptr, *end = nullptr;
+    int64_t pace = 0;  // bytes a step
+    // The bytes of the next `steps` steps, `step` apart; where nothing is left, `else_where` and 0.
+    const char* take(int64_t steps, const void* else_where, int64_t& step) {
+      step = next < end ? pace : 0;
+      if (step == 0) return static_cast<const char*>(else_where);
+      const char* const from = next;
+      next += steps * pace;
+      return from;
+    }
   };
+  static constexpr int64_t line = 64;  // bytes
+  static constexpr int most = 6;
   Piece panel, pieces[most];
   int count = 0, at = 0;
-  void add(const float* piece, int64_t floats) {
-    if (count < most) pieces[count++] = {piece, piece + floats};  // what is beyond comes when it is needed
+  static Piece piece(const float* first, int64_t floats, int64_t steps) {
+    const char* const bytes = reinterpret_cast<const char*>(first);
+    return {bytes, bytes + 4 * floats, smaller(line, ceil_div(4 * floats, steps))};
   }
-  // The next `steps` lines, `step` floats apart; where nothing is left, `else_where` and no step.
-  const float* take_panel(int64_t steps, const float* else_where, int64_t& step) {
-    return take(panel, steps, else_where, step);
+  void add(const float* first, int64_t floats) { pieces[count++] = piece(first, floats, 1); }
+  // The tiles from here on have so many steps.
+  void spread(int64_t steps) {
+    int64_t bytes = 0;
+    for (int i = 0; i < count; ++i) bytes += pieces[i].end - pieces[i].next;
+    for (int i = 0; i < count; ++i) pieces[i].pace = smaller(line, ceil_div(bytes, steps));
   }
-  const float* take_own(int64_t steps, const float* else_where, int64_t& step) {
+  Piece& own() {
     while (at + 1 < count && pieces[at].next >= pieces[at].end) ++at;
-    return take(pieces[at], steps, else_where, step);
-  }
-  static const float* take(Piece& piece, int64_t steps, const float* else_where, int64_t& step) {
-    step = piece.next < piece.end ? line : 0;
-    if (step == 0) return else_where;
-    const float* const from = piece.next;
-    piece.next += steps * line;
-    return from;
+    return pieces[at];
   }
 };
 
@@ -50,26 +61,24 @@ struct Unchanged {
   void operator()(Vector&, int) const {}
 };
 
-// c (rows, tile_columns), its rows ldc apart: = or += Σ_k A(i,k) · panel[k,·], k = 0 … depth - 1 in this order.
+// c (rows, tile_columns), its rows ldc apart: = or += Σ_k A(i,k) · panel[k,·], k = 0 … depth - 1 in this order. What c
+// holds is added last: it has come by then.
 template <int rows, Order order, class Finish>
 void tile(int64_t depth, const float* a, int64_t stride, const float* panel, float* c, int64_t ldc, bool add,
           Ahead& ahead, const Finish& finish) {
-  constexpr int64_t rows_ahead = 24;  // of a transposed A, whose rows are too far apart for the processor to foresee
+  constexpr int64_t rows_ahead = 48;  // of a transposed A, whose rows are too far apart for the processor to foresee
   int64_t panel_step, step;
-  const float* const next_panel = ahead.take_panel(depth, panel, panel_step);
-  const float* const coming = ahead.take_own(depth, c, step);
-  for (int i = 0; i < rows; ++i)
-    for (int j = 0; j < tile_columns; j += Ahead::line) __builtin_prefetch(c + i * ldc + j, 1, 2);
-  Vector sum[rows][2];
-  for (int i = 0; i < rows; ++i)
-    for (int j = 0; j < 2; ++j) {
-      sum[i][j] = Vector{};
-      if (add) Wide::load(sum[i][j], c + i * ldc + j * lanes);
-    }
+  const char* const next_panel = ahead.panel.take(depth, panel, panel_step);
+  const char* const coming = ahead.own().take(depth, c, step);
+  if (add)
+    for (int i = 0; i < rows; ++i)
+      for (int j = 0; j < tile_columns; j += Ahead::line / 4) __builtin_prefetch(c + i * ldc + j, 1, 2);
+  Vector sum[rows][2] = {};
   for (int64_t k = 0; k < depth; ++k) {
     __builtin_prefetch(next_panel + k * panel_step, 0, 2);
     __builtin_prefetch(coming + k * step, 1, 2);
-    if (order == Order::transposed) __builtin_prefetch(a + (k + rows_ahead) * stride, 0, 3);
+    // Its last element: where a tile's elements lie in two lines, the tile before has fetched the first one.
+    if (order == Order::transposed) __builtin_prefetch(a + (k + rows_ahead) * stride + rows - 1, 0, 3);
     Vector b[2];
     Wide::load(b[0], panel + k * tile_columns);
     Wide::load(b[1], panel + k * tile_columns + lanes);
@@ -82,6 +91,11 @@ void tile(int64_t depth, const float* a, int64_t stride, const float* panel, flo
   }
   for (int i = 0; i < rows; ++i)
     for (int j = 0; j < 2; ++j) {
+      if (add) {
+        Vector before;
+        Wide::load(before, c + i * ldc + j * lanes);
+        sum[i][j] += before;
+      }
       finish(sum[i][j], j);
       Wide::store(c + i * ldc + j * lanes, sum[i][j]);
     }
@@ -116,9 +130,9 @@ void any_tile(int64_t rows, int64_t depth, const float* a, int64_t stride, const
 template <Order order, class Finish = Unchanged>
 void multiply_panel(int64_t rows, int64_t depth, const float* a, int64_t stride, const float* panel, float* c,
                     int64_t ldc, int64_t columns, bool add, Ahead& ahead, const Finish& finish = {}) {
-  const int64_t tiles = ceil_div(rows, tile_rows);
-  for (int64_t t = 0, i = 0, next; t < tiles; ++t, i = next) {
-    next = rows * (t + 1) / tiles;
+  const int64_t count = tiles(rows);
+  for (int64_t t = 0, i = 0, next; t < count; ++t, i = next) {
+    next = rows * (t + 1) / count;
     any_tile<order, tile_rows>(next - i, depth, order == Order::rows ? a + i * stride : a + i, stride, panel,
                                c + i * ldc, ldc, columns, add, ahead, finish);
   }
@@ -184,8 +198,6 @@ inline void pack_panel(Order order, int64_t depth, int64_t columns, const float*
 // side, do not fall into the same few sets of the cache.
 inline int64_t padded(int64_t columns) { return (ceil_div(columns, lanes) | 1) * lanes; }
 
-inline int64_t panels(int64_t columns) { return ceil_div(columns, tile_columns); }
-
 // Floats of B (depth, columns) packed: its panels one after the other.
 inline int64_t packed_size(int64_t depth, int64_t columns) { return panels(columns) * depth * tile_columns; }
 
@@ -208,13 +220,16 @@ inline void pack(const Context& context, Order order, int64_t depth, int64_t col
     });
 }
 
+// So many pieces, or a few more where there are many, that two or four threads have the same number of them.
+inline int64_t fair_count(int64_t pieces) { return pieces < 8 ? pieces : round_up(pieces, 4); }
+
 // How C (rows, columns) is cut into tasks: blocks of nearly equal heights, of which 96 rows keep a panel of B in the
 // level 2 cache busy, and, where that makes fewer tasks than `wanted`, groups of panels.
 struct ProductTasks {
   static constexpr int64_t most_rows = 96;
   int64_t rows, row_blocks, column_groups, group;  // rows of a block; panels of a group
   ProductTasks(int64_t all_rows, int64_t columns, int64_t at_most = most_rows, int64_t wanted = 64)
-      : rows(ceil_div(all_rows, ceil_div(all_rows, at_most))), row_blocks(ceil_div(all_rows, rows)) {
+      : rows(ceil_div(all_rows, fair_count(ceil_div(all_rows, at_most)))), row_blocks(ceil_div(all_rows, rows)) {
     const int64_t groups = smaller(panels(columns), ceil_div(wanted, row_blocks));
     group = ceil_div(panels(columns), groups);
     column_groups = ceil_div(panels(columns), group);
@@ -236,22 +251,30 @@ void multiply_columns(int64_t rows, int64_t depth, int64_t begin, int64_t end, c
   for (int64_t first = begin; first < end; first += tile_columns) {
     const int64_t columns = smaller(tile_columns, end - first);
     const float* const panel = packed + first * depth;
-    if (first + tile_columns < end) ahead.panel = {panel + depth * tile_columns, panel + 2 * depth * tile_columns};
+    if (first + tile_columns < end)
+      ahead.panel = Ahead::piece(panel + depth * tile_columns, depth * tile_columns, tiles(rows) * depth);
     multiply_panel<Order::rows>(rows, depth, a, lda, panel, c + first, ldc, columns, false, ahead,
                                 finish(first, columns));
   }
 }
 
-// c (rows, columns) = a (rows, depth) · B, B packed.
-inline void multiply(const Context& context, int64_t rows, int64_t depth, int64_t columns, const float* a,
-                     const float* packed, float* c) {
+// c (rows, columns) = a (rows, depth) · B, B packed. finish: as multiply_columns has it.
+template <class Finish = decltype(unchanged)>
+void multiply(const Context& context, int64_t rows, int64_t depth, int64_t columns, const float* a, const float* packed,
+              float* c, const Finish& finish = unchanged) {
   const ProductTasks tasks(rows, columns);
   parallel_for(context, tasks.count(), [=](int64_t task) {
-    const int64_t row = tasks.row(task);
-    Ahead none;
-    multiply_columns(smaller(tasks.rows, rows - row), depth, tasks.first_column(task),
-                     smaller(columns, tasks.end_column(task)), a + row * depth, depth, packed, c + row * columns,
-                     columns, none);
+    const int64_t row = tasks.row(task), height = smaller(tasks.rows, rows - row), next = row + height;
+    const int64_t begin = tasks.first_column(task), end = smaller(columns, tasks.end_column(task));
+    Ahead ahead;
+    if (next < rows && tasks.column_groups == 1) {
+      const int64_t coming = smaller(tasks.rows, rows - next);
+      ahead.add(a + next * depth, coming * depth);
+      ahead.add(c + next * columns, coming * columns);
+      ahead.spread(tiles(height) * panels(columns) * depth);
+    }
+    multiply_columns(height, depth, begin, end, a + row * depth, depth, packed, c + row * columns, columns, ahead,
+                     finish);
   });
 }
 

@@ -7,8 +7,11 @@
 namespace kernels::cpu::SIMD_LEVEL {
 namespace {
 
-// Floats of a task's own copy of some rows of one operand: with 96 rows, up to 1024 channels.
-constexpr int64_t operand_floats = ProductTasks::most_rows * (1024 + lanes);
+// Of a task that keeps what it is about to read, beside what it writes, in its level 2 cache.
+constexpr int64_t few_rows = 48;
+
+// Floats of a task's own copy of some rows of one operand: with 48 rows, up to 1024 channels.
+constexpr int64_t operand_floats = few_rows * (1024 + lanes);
 
 // Where rows alone make so many tasks, each makes the a or dz of its own rows; else several read the same rows, which
 // are made in a launch before.
@@ -16,7 +19,7 @@ constexpr int64_t fused_tasks = 16;
 
 // Rows of `channels` channels that fit, in whole tiles where that is possible.
 int64_t operand_rows(int64_t channels) {
-  const int64_t rows = smaller(ProductTasks::most_rows, operand_floats / padded(channels));
+  const int64_t rows = smaller(few_rows, operand_floats / padded(channels));
   return rows < tile_rows ? rows : rows / tile_rows * tile_rows;
 }
 
@@ -24,7 +27,7 @@ int64_t operand_rows(int64_t channels) {
 // rows, and of these 96 at a time: dz and a stay in its level 2 cache, and so does its sum of the weight gradient. Else
 // the data gradient comes first, of many rows, and its tasks leave dz and a for the weight gradient.
 struct BackwardPlan {
-  static constexpr int64_t data_rows = 48;  // of a task of the data gradient, which makes its dz
+  static constexpr int64_t data_rows = few_rows;  // of a task of the data gradient, which makes its dz
   bool walk;
   int64_t rows, blocks, splits;  // walk: rows of a block, tasks
   int64_t many;                  // else: rows at a time
@@ -38,9 +41,13 @@ struct BackwardPlan {
     blocks = ceil_div(s.rows, rows);
     splits = smaller(smaller(64, blocks), larger(1, SplitProduct::partial_floats / (C * O)));
     many = smaller(larger(1, many_floats / block_floats), blocks) * rows;
-    row_blocks = walk ? splits : ceil_div(s.rows, data_rows);
+    row_blocks = walk ? splits : s.rows / many * data_tasks(s, many).row_blocks;
+    if (!walk && s.rows % many > 0) row_blocks += data_tasks(s, s.rows % many).row_blocks;
     dz = walk ? 0 : many * padded(O);
     a = walk ? 0 : many * round_up(C, tile_columns);
+  }
+  static ProductTasks data_tasks(const PointwiseConvShape& s, int64_t rows) {
+    return ProductTasks(rows, s.in_channels, data_rows, fused_tasks);
   }
   int64_t first_row(int64_t split) const { return blocks * split / splits * rows; }
 };
@@ -102,16 +109,8 @@ void pack_weights(Context& context, const PointwiseConvShape& s, const float* w,
 
 void forward_packed(Context& context, const PointwiseConvShape& s, const float* x, const void* weights,
                     const float* bias, float* y) {
-  const int64_t C = s.in_channels, O = s.out_channels;
-  const auto* packed = static_cast<const float*>(weights);
-  const ProductTasks tasks(s.rows, O);
-  parallel_for(context, tasks.count(), [=](int64_t task) {
-    const int64_t row = tasks.row(task), rows = smaller(tasks.rows, s.rows - row);
-    const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
-    Ahead none;
-    multiply_columns(rows, C, begin, end, x + row * C, C, packed, y + row * O, O, none,
-                     [=](int64_t first, int64_t count) { return Fold(bias + first, count); });
-  });
+  multiply(context, s.rows, s.in_channels, s.out_channels, x, static_cast<const float*>(weights), y,
+           [=](int64_t first, int64_t count) { return Fold(bias + first, count); });
 }
 
 void forward_folded(Context& context, const PointwiseConvShape& s, const float* x, const float* w, const float* bias,
@@ -145,18 +144,24 @@ void forward_fused(Context& context, const PointwiseConvShape& s, const float* x
       activate_rows(norm_x, end - begin, 0, C, C, x + begin * C, lda, activations + begin * lda);
     });
   // A task takes so many blocks one after the other that it can bring the next one into the cache.
-  const int64_t blocks = before ? 1 : ceil_div(tasks.row_blocks, 128), part = blocks * tasks.rows;
-  parallel_for(context, ceil_div(tasks.row_blocks, blocks) * tasks.column_groups, [=](int64_t task) {
+  const int64_t blocks = before ? 1 : ceil_div(tasks.row_blocks, 128);
+  const int64_t part = ceil_div(M, fair_count(ceil_div(tasks.row_blocks, blocks))), height = ceil_div(part, blocks);
+  parallel_for(context, ceil_div(M, part) * tasks.column_groups, [=](int64_t task) {
     alignas(64) float buffer[operand_floats];
     const int64_t from = task / tasks.column_groups * part, to = smaller(M, from + part);
     const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
     double* const sums = partials + task / tasks.column_groups * 2 * O;
     set_zero(sums + begin, end - begin);
     set_zero(sums + O + begin, end - begin);
-    for (int64_t row = from; row < to; row += tasks.rows) {
-      const int64_t rows = smaller(tasks.rows, to - row), next = row + rows;
+    for (int64_t row = from; row < to; row += height) {
+      const int64_t rows = smaller(height, to - row), next = row + rows;
       Ahead ahead;
-      if (next < M && !before) ahead.add(x + next * C, smaller(tasks.rows, M - next) * C);
+      if (next < M && !before) {
+        const int64_t coming = smaller(height, M - next);
+        ahead.add(x + next * C, coming * C);
+        ahead.add(z + next * O, coming * O);
+        ahead.spread(tiles(rows) * panels(end - begin) * C);
+      }
       if (!before) activate_rows(norm_x, rows, 0, C, C, x + row * C, lda, buffer);
       multiply_columns(rows, C, begin, end, before ? activations + row * lda : buffer, lda, packed, z + row * O, O,
                        ahead);
@@ -188,6 +193,8 @@ void backward_walk(Context& context, const PointwiseConvShape& s, const float* x
         ahead.add(z + next * O, coming * O);
         ahead.add(du_z + next * O, coming * O);
         ahead.add(x + next * C, coming * C);
+        ahead.add(du_x + next * C, coming * C);
+        ahead.spread(panels(C) * (tiles(O) * rows + tiles(rows) * O));
       }
       gradient_rows(norm_z, rows, 0, O, O, z + row * O, du_z + row * O, ldz, dz);
       for (int64_t first = 0; first < C; first += tile_columns) {
@@ -210,30 +217,30 @@ void backward_of_many(Context& context, const PointwiseConvShape& s, const float
   const float* const packed = plan.packed_of(context);
   // dz (many, ldz); a: panels (many, tile_columns)
   float *const dz = plan.parts_of(context), *const a = dz + plan.backward.dz;
+  double* partials = plan.partials_of(context);
   for (int64_t start = 0; start < s.rows; start += many) {
     const int64_t M = smaller(many, s.rows - start);
-    const ProductTasks tasks(M, C, BackwardPlan::data_rows, fused_tasks);
+    const ProductTasks tasks = BackwardPlan::data_tasks(s, M);
     const bool before = tasks.column_groups > 1;
     if (before)
       parallel_pieces(context, M, row_piece, [=](int64_t begin, int64_t end) {
         const int64_t row = start + begin;
         gradient_rows(norm_z, end - begin, 0, O, O, z + row * O, du_z + row * O, ldz, dz + begin * ldz);
       });
-    double* const partials = plan.partials_of(context) + start / BackwardPlan::data_rows * 2 * C;
     parallel_for(context, tasks.count(), [=](int64_t i) {
       const int64_t block = tasks.row(i), rows = smaller(tasks.rows, M - block), row = start + block;
       const int64_t begin = tasks.first_column(i), end = smaller(C, tasks.end_column(i)), next = block + rows;
       Ahead ahead;
       if (!before) {
-        for (int64_t first = begin; first < end; first += tile_columns)
-          ahead.add(a + first * many + block * tile_columns, rows * tile_columns);
         ahead.add(x + row * C, rows * C);
         if (next < M) {
           const int64_t coming = smaller(tasks.rows, M - next);
           ahead.add(z + (start + next) * O, coming * O);
           ahead.add(du_z + (start + next) * O, coming * O);
           ahead.add(dz + next * ldz, coming * ldz);
+          ahead.add(du_x + (start + next) * C, coming * C);
         }
+        ahead.spread(tiles(rows) * panels(C) * O);
         gradient_rows(norm_z, rows, 0, O, O, z + row * O, du_z + row * O, ldz, dz + block * ldz);
       }
       multiply_columns(rows, O, begin, end, dz + block * ldz, ldz, packed, du_x + row * C, C, ahead);
@@ -245,6 +252,7 @@ void backward_of_many(Context& context, const PointwiseConvShape& s, const float
         activate_panel(norm_x, rows, first, smaller(tile_columns, end - first), C, x + row * C,
                        a + first * many + block * tile_columns);
     });
+    partials += tasks.row_blocks * 2 * C;
     // The weight gradient's tasks: up to 132 rows of it, which are whole tiles, by 4 panels.
     constexpr int64_t wide = 4 * tile_columns, depth = 512;
     const int64_t down = ceil_div(O, 132), across = ceil_div(C, wide);
@@ -257,8 +265,8 @@ void backward_of_many(Context& context, const PointwiseConvShape& s, const float
           const bool last = first + tile_columns >= end;
           const int64_t next_k = last ? k + depth : k, next_first = last ? begin : first + tile_columns;
           if (next_k < M) {
-            const float* const panel = a + next_first * many + next_k * tile_columns;
-            ahead.panel = {panel, panel + smaller(depth, M - next_k) * tile_columns};
+            const int64_t floats = smaller(depth, M - next_k) * tile_columns;
+            ahead.panel = Ahead::piece(a + next_first * many + next_k * tile_columns, floats, tiles(tall) * depth);
           }
           multiply_panel<Order::transposed>(tall, smaller(depth, M - k), dz + k * ldz + o, ldz,
                                             a + first * many + k * tile_columns, dw + o * C + first, C,

@@ -20,7 +20,7 @@ struct Plan {
   int64_t packed, partials, parts, row_blocks;  // pairs, doubles, floats
   explicit Plan(const PointwiseConvShape& s) : weight(s.out_channels, s.in_channels, s.rows, weight_block) {
     const int64_t C = s.in_channels, O = s.out_channels;
-    row_blocks = ceil_div(s.rows, most_rows);
+    row_blocks = ProductTasks(s.rows, O).row_blocks;  // whatever the columns
     packed = round_up(larger(packed_pairs(C, O), packed_pairs(O, C)), lanes);
     partials = round_up(2 * row_blocks * larger(C, O), lanes);
     parts = weight.splits * O * panels(C) * tile_columns;
