@@ -12,6 +12,7 @@
 
 #include "kernels/common/bf16.h"
 #include "kernels/common/context.h"
+#include "kernels/common/simd_vector.h"
 
 namespace kernels::cpu {
 
@@ -49,30 +50,6 @@ void parallel_pieces(const Context& context, int64_t count, int64_t piece, const
   parallel_for(context, ceil_div(count, piece), [=](int64_t i) { task(i * piece, smaller(i * piece + piece, count)); });
 }
 
-// A register full of floats.
-#if defined(__AVX512F__)
-constexpr int lanes = 16;
-#elif defined(__AVX__)
-constexpr int lanes = 8;
-#else
-constexpr int lanes = 4;
-#endif
-typedef float Vector __attribute__((vector_size(4 * lanes)));
-
-// bfloat16 to float and back, to the nearest and ties to even, NaN as to_bf16 (bf16.h) leaves it. Bits is an unsigned
-// integer, or a vector of them, as wide as Value, a float or a vector of floats.
-template <class Value, class Bits>
-void widen(Value& value, Bits bits) {
-  bits <<= 16;
-  __builtin_memcpy(&value, &bits, sizeof value);
-}
-template <class Value, class Bits>
-void round(const Value& value, Bits& bits) {
-  __builtin_memcpy(&bits, &value, sizeof value);
-  const Bits rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  bits = (bits & 0x7fffffffu) > 0x7f800000u ? Bits{} + 0x7fffu : rounded;
-}
-
 // How a loop body that is written once loads and stores a vector, or a single float where less than a vector is left.
 // In memory they are floats or bfloat16. (Loads fill a reference: how a vector is returned depends on the processor.)
 struct Wide {
@@ -82,17 +59,22 @@ struct Wide {
   static void load(Value& value, const float* p) { value = *reinterpret_cast<const Memory*>(p); }
   static void store(float* p, const Value& value) { *reinterpret_cast<Memory*>(p) = value; }
 
-  typedef uint32_t Bits __attribute__((vector_size(4 * lanes)));
-  typedef uint16_t Half __attribute__((vector_size(2 * lanes)));
   typedef uint16_t HalfMemory __attribute__((vector_size(2 * lanes), aligned(2), may_alias));
   static void load(Value& value, const Bf16* p) {
     const Half half = *reinterpret_cast<const HalfMemory*>(p);
-    widen(value, __builtin_convertvector(half, Bits));
+    widen(value, half);
   }
   static void store(Bf16* p, const Value& value) {
-    Bits bits;
-    round(value, bits);
-    *reinterpret_cast<HalfMemory*>(p) = __builtin_convertvector(bits, Half);
+    Half half;
+    round(value, half);
+    *reinterpret_cast<HalfMemory*>(p) = half;
+  }
+  // By round_normal().
+  static void store_normal(float* p, const Value& value) { store(p, value); }
+  static void store_normal(Bf16* p, const Value& value) {
+    Half half;
+    round_normal(value, half);
+    *reinterpret_cast<HalfMemory*>(p) = half;
   }
 };
 struct Narrow {
@@ -100,12 +82,8 @@ struct Narrow {
   static constexpr int width = 1;
   static void load(Value& value, const float* p) { value = *p; }
   static void store(float* p, const Value& value) { *p = value; }
-  static void load(Value& value, const Bf16* p) { widen(value, uint32_t{p->bits}); }
-  static void store(Bf16* p, const Value& value) {
-    uint32_t bits;
-    round(value, bits);
-    p->bits = static_cast<uint16_t>(bits);
-  }
+  static void load(Value& value, const Bf16* p) { widen(value, p->bits); }
+  static void store(Bf16* p, const Value& value) { round(value, p->bits); }
 };
 
 // The first `count` elements of a vector, the rest 0.
@@ -123,6 +101,10 @@ struct Part {
     T whole[lanes];
     Wide::store(whole, value);
     for (int64_t i = 0; i < count; ++i) p[i] = whole[i];
+  }
+  template <class T>
+  void store_normal(T* p, const Value& value) const {
+    store(p, value);
   }
 };
 

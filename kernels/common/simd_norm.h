@@ -14,9 +14,9 @@ constexpr const char* one_value = "fused batch norm needs at least 2 values per 
 template <class T, class Value>
 void as_stored(Value& value) {
   if constexpr (sizeof(T) < sizeof(float)) {
-    typename std::conditional<sizeof(Value) == sizeof(float), uint32_t, Wide::Bits>::type bits;
-    round(value, bits);
-    widen(value, bits);
+    typename std::conditional<sizeof(Value) == sizeof(float), uint16_t, Half>::type half;
+    round(value, half);
+    widen(value, half);
   }
 }
 
@@ -81,7 +81,7 @@ void activate_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t e
     Vector a[count];
     for (int i = 0; i < count; ++i) v.load(a[i], z + (m + i) * C + begin + c);
     for (int i = 0; i < count; ++i) factors.activate(a[i]);
-    for (int i = 0; i < count; ++i) Wide::store(to + (m + i) * stride + c, a[i]);
+    for (int i = 0; i < count; ++i) Wide::store_normal(to + (m + i) * stride + c, a[i]);
   });
 }
 
@@ -112,7 +112,7 @@ void gradient_rows(const FusedNorm& norm, int64_t rows, int64_t begin, int64_t e
       v.load(g[i], du + (m + i) * C + begin + c);
     }
     for (int i = 0; i < count; ++i) factors.pass(a[i], g[i]);
-    for (int i = 0; i < count; ++i) Wide::store(to + (m + i) * stride + c, g[i]);
+    for (int i = 0; i < count; ++i) Wide::store_normal(to + (m + i) * stride + c, g[i]);
   });
 }
 
@@ -136,7 +136,7 @@ void mask_block(V v, const FusedNorm& norm, int64_t rows, int64_t C, int64_t c, 
       g = u < six ? g : zero;
       sum[k] += g;
       product[k] += g * a;
-      v.store(du + m * C + c + k * lanes, g);
+      v.store_normal(du + m * C + c + k * lanes, g);
     }
   float s[count * lanes], p[count * lanes];
   for (int k = 0; k < count; ++k) {

@@ -38,11 +38,16 @@ struct Ahead {
   static constexpr int most = 6;
   Piece panel, pieces[most];
   int count = 0, at = 0;
-  static Piece piece(const float* first, int64_t floats, int64_t steps) {
-    const char* const bytes = reinterpret_cast<const char*>(first);
-    return {bytes, bytes + 4 * floats, smaller(line, ceil_div(4 * floats, steps))};
+  template <class T>
+  static Piece piece(const T* first, int64_t size, int64_t steps) {
+    const int64_t bytes = size * static_cast<int64_t>(sizeof(T));
+    const char* const begin = reinterpret_cast<const char*>(first);
+    return {begin, begin + bytes, smaller(line, ceil_div(bytes, steps))};
   }
-  void add(const float* first, int64_t floats) { pieces[count++] = piece(first, floats, 1); }
+  template <class T>
+  void add(const T* first, int64_t size) {
+    pieces[count++] = piece(first, size, 1);
+  }
   // The tiles from here on have so many steps.
   void spread(int64_t steps) {
     int64_t bytes = 0;
@@ -61,11 +66,21 @@ struct Unchanged {
   void operator()(Vector&, int) const {}
 };
 
-// c (rows, tile_columns), its rows ldc apart: = or += Σ_k A(i,k) · panel[k,·], k = 0 … depth - 1 in this order. What c
-// holds is added last: it has come by then.
-template <int rows, Order order, class Finish>
-void tile(int64_t depth, const float* a, int64_t stride, const float* panel, float* c, int64_t ldc, bool add,
-          Ahead& ahead, const Finish& finish) {
+// A step of the loop over the depth takes a unit of A and a vector of units of B: floats, or pairs of bfloat16, which
+// are two elements of the depth (simd_pairs.h). A `depth` in units is so called where units are all there is.
+template <class Unit>
+constexpr int64_t unit_depth = std::is_same_v<Unit, Pair> ? 2 : 1;
+template <class Unit>
+int64_t units(int64_t depth) {
+  return ceil_div(depth, unit_depth<Unit>);
+}
+inline void multiply_add(Vector& sum, float a, const Vector& b) { sum += a * b; }
+
+// c (rows, tile_columns), its rows ldc apart: = or += Σ_k A(i,k) · panel[k,·], k = 0 … depth - 1 in this order; of T,
+// float or Bf16. What c holds is added last: it has come by then.
+template <int rows, Order order, class Unit, class T, class Finish>
+void tile(int64_t depth, const Unit* a, int64_t stride, const Unit* panel, T* c, int64_t ldc, bool add, Ahead& ahead,
+          const Finish& finish) {
   constexpr int64_t rows_ahead = 48;  // of a transposed A, whose rows are too far apart for the processor to foresee
   int64_t panel_step, step;
   const char* const next_panel = ahead.panel.take(depth, panel, panel_step);
@@ -80,13 +95,13 @@ void tile(int64_t depth, const float* a, int64_t stride, const float* panel, flo
     // Its last element: where a tile's elements lie in two lines, the tile before has fetched the first one.
     if (order == Order::transposed) __builtin_prefetch(a + (k + rows_ahead) * stride + rows - 1, 0, 3);
     Vector b[2];
-    Wide::load(b[0], panel + k * tile_columns);
-    Wide::load(b[1], panel + k * tile_columns + lanes);
+    Wide::load(b[0], reinterpret_cast<const float*>(panel + k * tile_columns));
+    Wide::load(b[1], reinterpret_cast<const float*>(panel + k * tile_columns + lanes));
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i) {
-      const float x = order == Order::rows ? a[i * stride + k] : a[k * stride + i];
-      sum[i][0] += x * b[0];
-      sum[i][1] += x * b[1];
+      const Unit x = order == Order::rows ? a[i * stride + k] : a[k * stride + i];
+      multiply_add(sum[i][0], x, b[0]);
+      multiply_add(sum[i][1], x, b[1]);
     }
   }
   for (int i = 0; i < rows; ++i)
@@ -97,16 +112,16 @@ void tile(int64_t depth, const float* a, int64_t stride, const float* panel, flo
         sum[i][j] += before;
       }
       finish(sum[i][j], j);
-      Wide::store(c + i * ldc + j * lanes, sum[i][j]);
+      Wide::store_normal(c + i * ldc + j * lanes, sum[i][j]);
     }
 }
 
 // The same where c has fewer columns.
-template <int rows, Order order, class Finish>
-void part_tile(int64_t depth, const float* a, int64_t stride, const float* panel, float* c, int64_t ldc,
-               int64_t columns, bool add, Ahead& ahead, const Finish& finish) {
+template <int rows, Order order, class Unit, class T, class Finish>
+void part_tile(int64_t depth, const Unit* a, int64_t stride, const Unit* panel, T* c, int64_t ldc, int64_t columns,
+               bool add, Ahead& ahead, const Finish& finish) {
   if (columns == tile_columns) return tile<rows, order>(depth, a, stride, panel, c, ldc, add, ahead, finish);
-  float whole[rows * tile_columns] = {};
+  T whole[rows * tile_columns] = {};
   if (add)
     for (int i = 0; i < rows; ++i)
       for (int64_t j = 0; j < columns; ++j) whole[i * tile_columns + j] = c[i * ldc + j];
@@ -116,8 +131,8 @@ void part_tile(int64_t depth, const float* a, int64_t stride, const float* panel
 }
 
 // The same for 1 … most rows.
-template <Order order, int most, class Finish>
-void any_tile(int64_t rows, int64_t depth, const float* a, int64_t stride, const float* panel, float* c, int64_t ldc,
+template <Order order, int most, class Unit, class T, class Finish>
+void any_tile(int64_t rows, int64_t depth, const Unit* a, int64_t stride, const Unit* panel, T* c, int64_t ldc,
               int64_t columns, bool add, Ahead& ahead, const Finish& finish) {
   if constexpr (most > 1)
     if (rows < most)
@@ -127,9 +142,9 @@ void any_tile(int64_t rows, int64_t depth, const float* a, int64_t stride, const
 
 // The same for any number of rows: c (rows, columns), columns ≤ tile_columns. Tiles of nearly equal heights: one of a
 // few rows that were left over would read the panel for little.
-template <Order order, class Finish = Unchanged>
-void multiply_panel(int64_t rows, int64_t depth, const float* a, int64_t stride, const float* panel, float* c,
-                    int64_t ldc, int64_t columns, bool add, Ahead& ahead, const Finish& finish = {}) {
+template <Order order, class Unit, class T, class Finish = Unchanged>
+void multiply_panel(int64_t rows, int64_t depth, const Unit* a, int64_t stride, const Unit* panel, T* c, int64_t ldc,
+                    int64_t columns, bool add, Ahead& ahead, const Finish& finish = {}) {
   const int64_t count = tiles(rows);
   for (int64_t t = 0, i = 0, next; t < count; ++t, i = next) {
     next = rows * (t + 1) / count;
@@ -198,46 +213,54 @@ inline void pack_panel(Order order, int64_t depth, int64_t columns, const float*
 // side, do not fall into the same few sets of the cache.
 inline int64_t padded(int64_t columns) { return (ceil_div(columns, lanes) | 1) * lanes; }
 
-// Floats of B (depth, columns) packed: its panels one after the other.
+// Units of B (depth, columns) packed: its panels one after the other.
 inline int64_t packed_size(int64_t depth, int64_t columns) { return panels(columns) * depth * tile_columns; }
 
 // As pack_panel, all panels. A task reads B in memory's order.
-inline void pack(const Context& context, Order order, int64_t depth, int64_t columns, const float* b, int64_t stride,
-                 float* packed) {
+template <class Unit>
+void pack(const Context& context, Order order, int64_t depth, int64_t columns, const float* b, int64_t stride,
+          Unit* packed) {
   const int64_t count = panels(columns);
   const auto pack_part = [=](int64_t i, int64_t k, int64_t rows) {  // of panel i
     const int64_t first = i * tile_columns;
     pack_panel(order, rows, smaller(tile_columns, columns - first),
                b + (order == Order::rows ? k * stride + first : first * stride + k), stride,
-               packed + (i * depth + k) * tile_columns);
+               packed + (i * units<Unit>(depth) + units<Unit>(k)) * tile_columns);
   };
   if (order == Order::transposed)
     parallel_for(context, count, [=](int64_t i) { pack_part(i, 0, depth); });
   else
     parallel_pieces(context, depth, 16, [=](int64_t begin, int64_t end) {
-      for (int64_t k = begin; k < end; ++k)
-        for (int64_t i = 0; i < count; ++i) pack_part(i, k, 1);
+      constexpr int64_t rows = unit_depth<Unit>;
+      for (int64_t k = begin; k < end; k += rows)
+        for (int64_t i = 0; i < count; ++i) pack_part(i, k, smaller(rows, end - k));
     });
 }
 
 // So many pieces, or a few more where there are many, that two or four threads have the same number of them.
 inline int64_t fair_count(int64_t pieces) { return pieces < 8 ? pieces : round_up(pieces, 4); }
 
-// How C (rows, columns) is cut into tasks: blocks of nearly equal heights, of which 96 rows keep a panel of B in the
-// level 2 cache busy, and, where that makes fewer tasks than `wanted`, groups of panels.
+// How C (rows, columns) is cut into tasks: blocks of nearly equal and even heights, of which 96 rows keep a panel of B
+// in the level 2 cache busy, and, where that makes fewer tasks than `wanted`, groups of panels. at_most is even.
 struct ProductTasks {
   static constexpr int64_t most_rows = 96;
-  int64_t rows, row_blocks, column_groups, group;  // rows of a block; panels of a group
-  ProductTasks(int64_t all_rows, int64_t columns, int64_t at_most = most_rows, int64_t wanted = 64)
-      : rows(ceil_div(all_rows, fair_count(ceil_div(all_rows, at_most)))), row_blocks(ceil_div(all_rows, rows)) {
+  int64_t rows, row_blocks, column_groups, group;  // rows of C; panels of a group
+  ProductTasks(int64_t rows, int64_t columns, int64_t at_most = most_rows, int64_t wanted = 64)
+      : rows(rows), row_blocks(fair_count(ceil_div(pairs(), at_most / 2))) {
     const int64_t groups = smaller(panels(columns), ceil_div(wanted, row_blocks));
     group = ceil_div(panels(columns), groups);
     column_groups = ceil_div(panels(columns), group);
   }
   int64_t count() const { return row_blocks * column_groups; }
-  int64_t row(int64_t task) const { return task / column_groups * rows; }  // the first of the task
+  int64_t block(int64_t task) const { return task / column_groups; }
+  int64_t first_row(int64_t task) const { return row_of(block(task)); }
+  int64_t end_row(int64_t task) const { return row_of(block(task) + 1); }
   int64_t first_column(int64_t task) const { return task % column_groups * group * tile_columns; }
   int64_t end_column(int64_t task) const { return first_column(task) + group * tile_columns; }  // or C's last, if less
+
+ private:
+  int64_t pairs() const { return ceil_div(rows, 2); }
+  int64_t row_of(int64_t block) const { return smaller(rows, pairs() * block / row_blocks * 2); }
 };
 
 constexpr auto unchanged = [](int64_t, int64_t) { return Unchanged(); };
@@ -245,12 +268,12 @@ constexpr auto unchanged = [](int64_t, int64_t) { return Unchanged(); };
 // The columns [begin, end) of c (rows, ldc) = a (rows, depth) · B, B packed, a's rows lda apart; begin is a panel's
 // first. finish(first, columns) makes what finishes the tiles of those columns. While a panel is read the next one
 // comes.
-template <class Finish = decltype(unchanged)>
-void multiply_columns(int64_t rows, int64_t depth, int64_t begin, int64_t end, const float* a, int64_t lda,
-                      const float* packed, float* c, int64_t ldc, Ahead& ahead, const Finish& finish = unchanged) {
+template <class Unit, class T, class Finish = decltype(unchanged)>
+void multiply_columns(int64_t rows, int64_t depth, int64_t begin, int64_t end, const Unit* a, int64_t lda,
+                      const Unit* packed, T* c, int64_t ldc, Ahead& ahead, const Finish& finish = unchanged) {
   for (int64_t first = begin; first < end; first += tile_columns) {
     const int64_t columns = smaller(tile_columns, end - first);
-    const float* const panel = packed + first * depth;
+    const Unit* const panel = packed + first * depth;
     if (first + tile_columns < end)
       ahead.panel = Ahead::piece(panel + depth * tile_columns, depth * tile_columns, tiles(rows) * depth);
     multiply_panel<Order::rows>(rows, depth, a, lda, panel, c + first, ldc, columns, false, ahead,
@@ -258,22 +281,22 @@ void multiply_columns(int64_t rows, int64_t depth, int64_t begin, int64_t end, c
   }
 }
 
-// c (rows, columns) = a (rows, depth) · B, B packed. finish: as multiply_columns has it.
-template <class Finish = decltype(unchanged)>
-void multiply(const Context& context, int64_t rows, int64_t depth, int64_t columns, const float* a, const float* packed,
-              float* c, const Finish& finish = unchanged) {
+// c (rows, columns) = a (rows, depth) · B, B packed, a's rows lda apart. finish: as multiply_columns has it.
+template <class Unit, class T, class Finish = decltype(unchanged)>
+void multiply(const Context& context, int64_t rows, int64_t depth, int64_t columns, const Unit* a, int64_t lda,
+              const Unit* packed, T* c, const Finish& finish = unchanged) {
   const ProductTasks tasks(rows, columns);
   parallel_for(context, tasks.count(), [=](int64_t task) {
-    const int64_t row = tasks.row(task), height = smaller(tasks.rows, rows - row), next = row + height;
+    const int64_t row = tasks.first_row(task), next = tasks.end_row(task);
     const int64_t begin = tasks.first_column(task), end = smaller(columns, tasks.end_column(task));
     Ahead ahead;
     if (next < rows && tasks.column_groups == 1) {
-      const int64_t coming = smaller(tasks.rows, rows - next);
-      ahead.add(a + next * depth, coming * depth);
+      const int64_t coming = tasks.end_row(task + 1) - next;
+      ahead.add(a + next * lda, coming * lda);
       ahead.add(c + next * columns, coming * columns);
-      ahead.spread(tiles(height) * panels(columns) * depth);
+      ahead.spread(tiles(next - row) * panels(columns) * depth);
     }
-    multiply_columns(height, depth, begin, end, a + row * depth, depth, packed, c + row * columns, columns, ahead,
+    multiply_columns(next - row, depth, begin, end, a + row * lda, lda, packed, c + row * columns, columns, ahead,
                      finish);
   });
 }
@@ -282,10 +305,9 @@ void multiply(const Context& context, int64_t rows, int64_t depth, int64_t colum
 // `splits` parts, whose sums are added in order, as many as keep their partial results small; and the columns of B into
 // groups of panels. A task takes `block` rows of A and B at a time and packs its panels of B.
 struct SplitProduct {
-  static constexpr int64_t most_block = 256, partial_floats = 1 << 20;
-  int64_t m, n, depth, block, splits, part, groups, group;  // part: rows of a split, whole blocks; group: panels
-  SplitProduct(int64_t m, int64_t n, int64_t depth, int64_t block = most_block)
-      : m(m), n(n), depth(depth), block(block) {
+  static constexpr int64_t block = 256, partial_floats = 1 << 20;
+  int64_t m, n, depth, splits, part, groups, group;  // part: rows of a split, whole blocks; group: panels
+  SplitProduct(int64_t m, int64_t n, int64_t depth) : m(m), n(n), depth(depth) {
     const int64_t blocks = ceil_div(depth, block);
     const int64_t wanted = smaller(64, larger(1, partial_floats / (m * n)));
     part = ceil_div(blocks, smaller(blocks, wanted)) * block;
@@ -296,30 +318,31 @@ struct SplitProduct {
   int64_t partial_size() const { return splits > 1 ? splits * m * n : 0; }  // floats
 };
 
+template <class Unit>
 struct Rows {
-  const float* first;
-  int64_t stride;  // floats from one to the next
+  const Unit* first;
+  int64_t stride;  // units from one to the next
 };
 
-// load_a(k, depth, buffer) returns `depth` rows of A from row k on, in place or in the buffer of `buffer_floats`.
-// load_b(k, depth, first, columns, panel) packs those rows of B.
-template <int64_t buffer_floats, class LoadA, class LoadB>
+// load_a(k, depth, buffer) returns `depth` rows of A from row k on, in units: in place, or in the buffer of
+// `buffer_units`. load_b(k, depth, first, columns, panel) packs those rows of B.
+template <class Unit, int64_t buffer_units, class LoadA, class LoadB>
 void multiply_transposed(const Context& context, const SplitProduct& p, float* partial, const LoadA& load_a,
                          const LoadB& load_b, float* c) {
   float* const partials = p.splits > 1 ? partial : c;
   parallel_for(context, p.splits * p.groups, [=](int64_t task) {
     const int64_t split = task / p.groups, begin = task % p.groups * p.group;
     const int64_t end = smaller(p.depth, (split + 1) * p.part);
-    alignas(64) float panel[SplitProduct::most_block * tile_columns], buffer[buffer_floats];
+    alignas(64) Unit panel[SplitProduct::block * tile_columns], buffer[buffer_units];
     for (int64_t k = split * p.part; k < end; k += p.block) {
       const int64_t depth = smaller(p.block, end - k);
-      const Rows a = load_a(k, depth, buffer);
+      const Rows<Unit> a = load_a(k, depth, buffer);
       Ahead none;
       for (int64_t i = begin; i < smaller(begin + p.group, panels(p.n)); ++i) {
         const int64_t first = i * tile_columns, columns = smaller(tile_columns, p.n - first);
         load_b(k, depth, first, columns, panel);
-        multiply_panel<Order::transposed>(p.m, depth, a.first, a.stride, panel, partials + split * p.m * p.n + first,
-                                          p.n, columns, k > split * p.part, none);
+        multiply_panel<Order::transposed>(p.m, units<Unit>(depth), a.first, a.stride, panel,
+                                          partials + split * p.m * p.n + first, p.n, columns, k > split * p.part, none);
       }
     }
   });

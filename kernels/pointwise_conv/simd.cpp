@@ -1,99 +1,152 @@
 // The matrix product on vectors (common/simd_product.h): a tile of y in registers, the weights packed. The fused passes
-// rebuild a and dz block by block where a task is about to read them, and sum over what a task has just written.
+// rebuild a and dz block by block where a task is about to read them, and sum over what a task has just written. In
+// bfloat16 (common/simd_pairs.h) there are half the bytes of every activation, and where the processor has vdpbf16ps
+// twice the multiply-adds an instruction; sums are fp32, and statistics are of the values as stored.
 #include "kernels/common/simd_norm.h"
-#include "kernels/common/simd_product.h"
+#include "kernels/common/simd_pairs.h"
 #include "kernels/pointwise_conv/pointwise_conv.h"
 
 namespace kernels::cpu::SIMD_LEVEL {
 namespace {
 
+// What the product takes of an operand that lies in memory as rows of T.
+template <class T>
+using UnitOf = typename std::conditional<sizeof(T) == sizeof(float), float, Pair>::type;
+
 // Of a task that keeps what it is about to read, beside what it writes, in its level 2 cache.
 constexpr int64_t few_rows = 48;
 
-// Floats of a task's own copy of some rows of one operand: with 48 rows, up to 1024 channels.
-constexpr int64_t operand_floats = few_rows * (1024 + lanes);
+// Units of a task's own copy of some rows of one operand: with 48 rows, up to 1024 floats.
+constexpr int64_t operand_units = few_rows * (1024 + lanes);
+// The same of rows whose pairs go down a column.
+constexpr int64_t column_units = SplitProduct::block / 2 * (1024 + lanes);
 
 // Where rows alone make so many tasks, each makes the a or dz of its own rows; else several read the same rows, which
 // are made in a launch before.
 constexpr int64_t fused_tasks = 16;
 
-// Rows of `channels` channels that fit, in whole tiles where that is possible.
-int64_t operand_rows(int64_t channels) {
-  const int64_t rows = smaller(few_rows, operand_floats / padded(channels));
-  return rows < tile_rows ? rows : rows / tile_rows * tile_rows;
+constexpr int64_t row_piece = 32;  // rows that a task takes of what is made before a product
+
+// Rows of `row_units` units that fit, in whole tiles where that is possible; even.
+int64_t operand_rows(int64_t row_units) {
+  const int64_t rows = smaller(few_rows, operand_units / padded(row_units));
+  return rows < 2 * tile_rows ? rows / 2 * 2 : rows / (2 * tile_rows) * (2 * tile_rows);
 }
 
 // The fused backward pass needs dz and a for two products. Where a product C · O is small, a task takes a part of the
-// rows, and of these 96 at a time: dz and a stay in its level 2 cache, and so does its sum of the weight gradient. Else
-// the data gradient comes first, of many rows, and its tasks leave dz and a for the weight gradient.
+// rows, and of these some at a time: dz and a stay in its level 2 cache, and so does its sum of the weight gradient.
+// Else the data gradient comes first, of many rows, and its tasks leave dz and a for the weight gradient.
+//
+// The data gradient reads dz (rows, ldz), the weight gradient reads its columns: in pairs these are other units, `down`
+// (row pairs, ldd). Floats are the same, and `down` is dz.
+template <class T>
 struct BackwardPlan {
-  static constexpr int64_t data_rows = few_rows;  // of a task of the data gradient, which makes its dz
+  typedef UnitOf<T> Unit;
+  static constexpr bool pairs = unit_depth<Unit> == 2;
   bool walk;
+  int64_t ldz, ldd;              // units
   int64_t rows, blocks, splits;  // walk: rows of a block, tasks
   int64_t many;                  // else: rows at a time
   int64_t row_blocks;            // of the data gradient, each with sums
-  int64_t dz, a;                 // else: floats
-  static constexpr int64_t most_product = 1 << 16, many_floats = 1 << 22, walk_floats = ProductTasks::most_rows * 1280;
-  explicit BackwardPlan(const PointwiseConvShape& s) : rows(ProductTasks::most_rows) {
+  static constexpr int64_t most_product = 1 << 16, many_units = 1 << 22, walk_units = ProductTasks::most_rows * 1280;
+  explicit BackwardPlan(const PointwiseConvShape& s)
+      : ldz(padded(units<Unit>(s.out_channels))), ldd(padded(s.out_channels)) {
     const int64_t C = s.in_channels, O = s.out_channels;
-    const int64_t block_floats = rows * (padded(O) + round_up(C, tile_columns));
-    walk = C * O <= most_product && block_floats <= walk_floats;
+    rows = ProductTasks::most_rows * unit_depth<Unit>;
+    walk = C * O <= most_product && block_units(C, rows) <= walk_units;
     blocks = ceil_div(s.rows, rows);
     splits = smaller(smaller(64, blocks), larger(1, SplitProduct::partial_floats / (C * O)));
-    many = smaller(larger(1, many_floats / block_floats), blocks) * rows;
+    many = smaller(larger(1, many_units / block_units(C, rows)), blocks) * rows;
     row_blocks = walk ? splits : s.rows / many * data_tasks(s, many).row_blocks;
     if (!walk && s.rows % many > 0) row_blocks += data_tasks(s, s.rows % many).row_blocks;
-    dz = walk ? 0 : many * padded(O);
-    a = walk ? 0 : many * round_up(C, tile_columns);
   }
+  int64_t dz_units(int64_t rows) const { return rows * ldz; }
+  int64_t down_units(int64_t rows) const { return pairs ? units<Unit>(rows) * ldd : 0; }
+  static int64_t a_units(int64_t C, int64_t rows) { return units<Unit>(rows) * round_up(C, tile_columns); }
+  int64_t block_units(int64_t C, int64_t rows) const { return dz_units(rows) + down_units(rows) + a_units(C, rows); }
   static ProductTasks data_tasks(const PointwiseConvShape& s, int64_t rows) {
-    return ProductTasks(rows, s.in_channels, data_rows, fused_tasks);
+    return ProductTasks(rows, s.in_channels, few_rows, fused_tasks);
   }
   int64_t first_row(int64_t split) const { return blocks * split / splits * rows; }
 };
 
 // How the passes are cut into tasks, and where in the workspace things lie. The plain passes take only `packed` and
-// `parts`, each from the workspace's start.
+// `parts`, from the workspace's start.
+template <class T>
 struct Plan {
+  typedef UnitOf<T> Unit;
   ProductTasks forward;
   SplitProduct weight;
-  BackwardPlan backward;
-  int64_t packed, partials, parts;  // floats, doubles, floats
+  BackwardPlan<T> backward;
+  int64_t packed, partials, parts;  // units, doubles, units or floats
   explicit Plan(const PointwiseConvShape& s)
-      : forward(s.rows, s.out_channels, operand_rows(s.in_channels), fused_tasks),
+      : forward(s.rows, s.out_channels, operand_rows(units<Unit>(s.in_channels)), fused_tasks),
         weight(s.out_channels, s.in_channels, s.rows),
         backward(s) {
     const int64_t C = s.in_channels, O = s.out_channels;
-    packed = round_up(larger(packed_size(C, O), packed_size(O, C)), lanes);
+    packed = round_up(larger(packed_size(units<Unit>(C), O), packed_size(units<Unit>(O), C)), lanes);
     partials = round_up(2 * larger(backward.row_blocks * C, forward.row_blocks * O), lanes);
-    const int64_t of_forward = forward.column_groups > 1 ? s.rows * padded(C) : 0;
-    const int64_t of_walk = backward.walk ? backward.splits * C * O : 0;
-    parts = larger(larger(weight.partial_size(), of_forward), larger(of_walk, backward.dz + backward.a));
+    const int64_t of_forward = forward.column_groups > 1 ? s.rows * padded(units<Unit>(C)) : 0;
+    const int64_t of_backward = backward.walk ? backward.splits * C * O : backward.block_units(C, backward.many);
+    const int64_t of_copies = larger(copied(C), copied(O)) * s.rows;
+    parts = larger(larger(weight.partial_size(), of_copies), larger(of_forward, of_backward));
+  }
+  // Units of a row of so many channels that is copied for the plain passes.
+  static int64_t copied(int64_t channels) {
+    return channels % unit_depth<Unit> == 0 ? 0 : padded(units<Unit>(channels));
   }
   size_t bytes() const { return 8 * static_cast<size_t>(partials) + 4 * static_cast<size_t>(packed + parts); }
   double* partials_of(const Context& context) const { return static_cast<double*>(context.workspace); }
-  float* packed_of(const Context& context) const { return reinterpret_cast<float*>(partials_of(context) + partials); }
-  float* parts_of(const Context& context) const { return packed_of(context) + packed; }
+  Unit* packed_of(const Context& context) const { return reinterpret_cast<Unit*>(partials_of(context) + partials); }
+  Unit* parts_of(const Context& context) const { return packed_of(context) + packed; }
 };
 
-void forward(Context& context, const PointwiseConvShape& s, const float* x, const float* w, float* y) {
-  auto* packed = static_cast<float*>(context.workspace);
-  pack(context, Order::transposed, s.in_channels, s.out_channels, w, s.in_channels, packed);
-  multiply(context, s.rows, s.in_channels, s.out_channels, x, packed, y);
+// x (M, C) in units: as it lies there, or, where the last unit of a row would be half of the next row's, in `copy`.
+template <class T>
+Rows<UnitOf<T>> rows_of(const Context& context, int64_t M, int64_t C, const T* x, UnitOf<T>* copy) {
+  const int64_t stride = Plan<T>::copied(C);
+  if (stride == 0) return {reinterpret_cast<const UnitOf<T>*>(x), units<UnitOf<T>>(C)};
+  parallel_pieces(context, M, row_piece, [=](int64_t begin, int64_t end) {
+    for (int64_t m = begin; m < end; ++m)
+      columns(C, [=](auto v, int64_t c) {
+        Vector value;
+        v.load(value, x + m * C + c);
+        Wide::store_normal(reinterpret_cast<T*>(copy + m * stride) + c, value);
+      });
+  });
+  return {copy, stride};
 }
 
-void backward_data(Context& context, const PointwiseConvShape& s, const float* dy, const float* w, float* dx) {
-  auto* packed = static_cast<float*>(context.workspace);
+// y (M, columns) = x (M, depth) · B, B packed in `packed`. What x may need to be copied to follows the plan's `packed`
+// units from the workspace's start.
+template <class T, class Finish = decltype(unchanged)>
+void multiply_rows(Context& context, const PointwiseConvShape& s, int64_t depth, int64_t columns, const T* x,
+                   const UnitOf<T>* packed, T* y, const Finish& finish = unchanged) {
+  auto* const copy = static_cast<UnitOf<T>*>(context.workspace) + Plan<T>(s).packed;
+  const Rows<UnitOf<T>> a = rows_of(context, s.rows, depth, x, copy);
+  multiply(context, s.rows, units<UnitOf<T>>(depth), columns, a.first, a.stride, packed, y, finish);
+}
+
+template <class T>
+void forward(Context& context, const PointwiseConvShape& s, const T* x, const float* w, T* y) {
+  auto* packed = static_cast<UnitOf<T>*>(context.workspace);
+  pack(context, Order::transposed, s.in_channels, s.out_channels, w, s.in_channels, packed);
+  multiply_rows(context, s, s.in_channels, s.out_channels, x, packed, y);
+}
+
+template <class T>
+void backward_data(Context& context, const PointwiseConvShape& s, const T* dy, const float* w, T* dx) {
+  auto* packed = static_cast<UnitOf<T>*>(context.workspace);
   pack(context, Order::rows, s.out_channels, s.in_channels, w, s.in_channels, packed);
-  multiply(context, s.rows, s.out_channels, s.in_channels, dy, packed, dx);
+  multiply_rows(context, s, s.out_channels, s.in_channels, dy, packed, dx);
 }
 
 void backward_weight(Context& context, const PointwiseConvShape& s, const float* x, const float* dy, float* dw) {
   const int64_t C = s.in_channels, O = s.out_channels;
-  multiply_transposed<1>(
-      context, Plan(s).weight, static_cast<float*>(context.workspace),
+  multiply_transposed<float, 1>(
+      context, SplitProduct(O, C, s.rows), static_cast<float*>(context.workspace),
       [=](int64_t k, int64_t, float*) {
-        return Rows{dy + k * O, O};
+        return Rows<float>{dy + k * O, O};
       },
       [=](int64_t k, int64_t depth, int64_t first, int64_t columns, float* panel) {
         pack_panel(Order::rows, depth, columns, x + k * C + first, C, panel);
@@ -101,56 +154,123 @@ void backward_weight(Context& context, const PointwiseConvShape& s, const float*
       dw);
 }
 
-size_t packed_bytes(const PointwiseConvShape& s) { return 4 * packed_size(s.in_channels, s.out_channels); }
+void backward_weight(Context& context, const PointwiseConvShape& s, const Bf16* x, const Bf16* dy, float* dw) {
+  const int64_t C = s.in_channels, O = s.out_channels;
+  multiply_transposed<Pair, column_units>(
+      context, SplitProduct(O, C, s.rows), static_cast<float*>(context.workspace),
+      [=](int64_t k, int64_t depth, Pair* buffer) {
+        const int64_t stride = round_up(O, lanes);
+        pair_rows(
+            depth, O, [=](auto v, Vector& to, int64_t m, int64_t o) { v.load(to, dy + (k + m) * O + o); }, stride,
+            buffer);
+        return Rows<Pair>{buffer, stride};
+      },
+      [=](int64_t k, int64_t depth, int64_t first, int64_t columns, Pair* panel) {
+        pair_panel(
+            depth, columns, [=](auto v, Vector& to, int64_t m, int64_t c) { v.load(to, x + (k + m) * C + first + c); },
+            panel);
+      },
+      dw);
+}
 
+template <class T>
+size_t packed_bytes(const PointwiseConvShape& s) {
+  return 4 * static_cast<size_t>(packed_size(units<UnitOf<T>>(s.in_channels), s.out_channels));
+}
+
+template <class T>
 void pack_weights(Context& context, const PointwiseConvShape& s, const float* w, void* packed) {
-  pack(context, Order::transposed, s.in_channels, s.out_channels, w, s.in_channels, static_cast<float*>(packed));
+  pack(context, Order::transposed, s.in_channels, s.out_channels, w, s.in_channels, static_cast<UnitOf<T>*>(packed));
 }
 
-void forward_packed(Context& context, const PointwiseConvShape& s, const float* x, const void* weights,
-                    const float* bias, float* y) {
-  multiply(context, s.rows, s.in_channels, s.out_channels, x, static_cast<const float*>(weights), y,
-           [=](int64_t first, int64_t count) { return Fold(bias + first, count); });
+template <class T>
+void forward_packed(Context& context, const PointwiseConvShape& s, const T* x, const void* weights, const float* bias,
+                    T* y) {
+  multiply_rows(context, s, s.in_channels, s.out_channels, x, static_cast<const UnitOf<T>*>(weights), y,
+                [=](int64_t first, int64_t count) { return Fold(bias + first, count); });
 }
 
-void forward_folded(Context& context, const PointwiseConvShape& s, const float* x, const float* w, const float* bias,
-                    float* y) {
-  pack_weights(context, s, w, context.workspace);
+template <class T>
+void forward_folded(Context& context, const PointwiseConvShape& s, const T* x, const float* w, const float* bias,
+                    T* y) {
+  pack_weights<T>(context, s, w, context.workspace);
   forward_packed(context, s, x, context.workspace, bias, y);
 }
 
-constexpr int64_t row_piece = 32;  // rows that a task takes of what is made before a product
-
-// panel (rows, tile_columns) = a(x) of the channels [first, first + count), the rest 0.
+// panel (units of `rows`, tile_columns) = a(x) of the channels [first, first + count), the rest 0.
 void activate_panel(const FusedNorm& norm, int64_t rows, int64_t first, int64_t count, int64_t C, const float* x,
                     float* panel) {
   if (count <= lanes)
     for (int64_t m = 0; m < rows; ++m) Wide::store(panel + m * tile_columns + lanes, Vector{});
   activate_rows(norm, rows, first, first + count, C, x, tile_columns, panel);
 }
+void activate_panel(const FusedNorm& norm, int64_t rows, int64_t first, int64_t count, int64_t C, const Bf16* x,
+                    Pair* panel) {
+  const FusedNorm n = norm;  // a copy: no store to `panel` can change its pointers
+  pair_panel(
+      rows, count,
+      [=](auto v, Vector& to, int64_t m, int64_t c) {
+        v.load(to, x + m * C + first + c);
+        Factors(v, n, first + c).activate(to);
+      },
+      panel);
+}
 
-void forward_fused(Context& context, const PointwiseConvShape& s, const float* x, const FusedNorm& norm_x,
-                   const float* w, float* z, const FusedNorm& norm_z) {
+// dz (rows, ldz) and, of pairs, down (row pairs, ldd) from z and du (rows, O).
+void make_dz(const BackwardPlan<float>& p, const FusedNorm& norm, int64_t rows, int64_t O, const float* z,
+             const float* du, float* dz, float*) {
+  gradient_rows(norm, rows, 0, O, O, z, du, p.ldz, dz);
+}
+void make_dz(const BackwardPlan<Bf16>& p, const FusedNorm& norm, int64_t rows, int64_t O, const Bf16* z, const Bf16* du,
+             Pair* dz, Pair* down) {
+  const FusedNorm n = norm;  // as above
+  const int64_t ldz = p.ldz * 2, ldd = p.ldd;
+  Bf16* const to = reinterpret_cast<Bf16*>(dz);
+  for (int64_t m = 0; m < rows; m += 2)
+    columns(O, [=](auto v, int64_t c) {
+      const GradientFactors factors(v, n, c);
+      Vector value, first, second = {}, pairs;
+      v.load(value, z + m * O + c);
+      v.load(first, du + m * O + c);
+      factors.pass(value, first);
+      if (m + 1 < rows) {
+        v.load(value, z + (m + 1) * O + c);
+        v.load(second, du + (m + 1) * O + c);
+        factors.pass(value, second);
+        Wide::store_normal(to + (m + 1) * ldz + c, second);
+      }
+      Wide::store_normal(to + m * ldz + c, first);
+      round_normal(first, second, pairs);
+      store_pairs(down + m / 2 * ldd + c, pairs);
+    });
+}
+
+template <class T>
+void forward_fused(Context& context, const PointwiseConvShape& s, const T* x, const FusedNorm& norm_x, const float* w,
+                   T* z, const FusedNorm& norm_z) {
+  typedef UnitOf<T> Unit;
   if (s.rows < 2) fail(one_value);
-  const Plan plan(s);
-  const int64_t C = s.in_channels, O = s.out_channels, M = s.rows, lda = padded(C);
+  const Plan<T> plan(s);
+  const int64_t C = s.in_channels, O = s.out_channels, M = s.rows, depth = units<Unit>(C), lda = padded(depth);
   double* const partials = plan.partials_of(context);
-  float *const packed = plan.packed_of(context), *const activations = plan.parts_of(context);
+  Unit *const packed = plan.packed_of(context), *const activations = plan.parts_of(context);
   const ProductTasks tasks = plan.forward;
   const bool before = tasks.column_groups > 1;  // a is made before the product
+  const auto activate = [=](int64_t row, int64_t rows, Unit* to) {
+    activate_rows(norm_x, rows, 0, C, C, x + row * C, lda * unit_depth<Unit>, reinterpret_cast<T*>(to));
+  };
   pack(context, Order::transposed, C, O, w, C, packed);
   if (before)
-    parallel_pieces(context, M, row_piece, [=](int64_t begin, int64_t end) {
-      activate_rows(norm_x, end - begin, 0, C, C, x + begin * C, lda, activations + begin * lda);
-    });
+    parallel_pieces(context, M, row_piece,
+                    [=](int64_t begin, int64_t end) { activate(begin, end - begin, activations + begin * lda); });
   // A task takes so many blocks one after the other that it can bring the next one into the cache.
   const int64_t blocks = before ? 1 : ceil_div(tasks.row_blocks, 128);
   const int64_t part = ceil_div(M, fair_count(ceil_div(tasks.row_blocks, blocks))), height = ceil_div(part, blocks);
   parallel_for(context, ceil_div(M, part) * tasks.column_groups, [=](int64_t task) {
-    alignas(64) float buffer[operand_floats];
-    const int64_t from = task / tasks.column_groups * part, to = smaller(M, from + part);
+    alignas(64) Unit buffer[operand_units];
+    const int64_t from = tasks.block(task) * part, to = smaller(M, from + part);
     const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
-    double* const sums = partials + task / tasks.column_groups * 2 * O;
+    double* const sums = partials + tasks.block(task) * 2 * O;
     set_zero(sums + begin, end - begin);
     set_zero(sums + O + begin, end - begin);
     for (int64_t row = from; row < to; row += height) {
@@ -160,10 +280,10 @@ void forward_fused(Context& context, const PointwiseConvShape& s, const float* x
         const int64_t coming = smaller(height, M - next);
         ahead.add(x + next * C, coming * C);
         ahead.add(z + next * O, coming * O);
-        ahead.spread(tiles(rows) * panels(end - begin) * C);
+        ahead.spread(tiles(rows) * panels(end - begin) * depth);
       }
-      if (!before) activate_rows(norm_x, rows, 0, C, C, x + row * C, lda, buffer);
-      multiply_columns(rows, C, begin, end, before ? activations + row * lda : buffer, lda, packed, z + row * O, O,
+      if (!before) activate(row, rows, buffer);
+      multiply_columns(rows, depth, begin, end, before ? activations + row * lda : buffer, lda, packed, z + row * O, O,
                        ahead);
       add_statistics(rows, begin, end, O, z + row * O, z + from * O, sums);
     }
@@ -171,22 +291,26 @@ void forward_fused(Context& context, const PointwiseConvShape& s, const float* x
   finish_statistics(context, {M, part}, O, z, partials, norm_z);
 }
 
-void backward_walk(Context& context, const PointwiseConvShape& s, const float* x, const FusedNorm& norm_x,
-                   const float* z, const FusedNorm& norm_z, const float* du_z, float* du_x, float* dw) {
-  const Plan plan(s);
-  const BackwardPlan p = plan.backward;
-  const int64_t C = s.in_channels, O = s.out_channels, M = s.rows, ldz = padded(O);
+template <class T>
+void backward_walk(Context& context, const PointwiseConvShape& s, const T* x, const FusedNorm& norm_x, const T* z,
+                   const FusedNorm& norm_z, const T* du_z, T* du_x, float* dw) {
+  typedef UnitOf<T> Unit;
+  const Plan<T> plan(s);
+  const BackwardPlan<T> p = plan.backward;
+  const int64_t C = s.in_channels, O = s.out_channels, M = s.rows, depth = units<Unit>(O);
   double* const partials = plan.partials_of(context);
-  const float* const packed = plan.packed_of(context);
-  float* const parts = p.splits > 1 ? plan.parts_of(context) : dw;
+  const Unit* const packed = plan.packed_of(context);
+  float* const parts = p.splits > 1 ? reinterpret_cast<float*>(plan.parts_of(context)) : dw;
   parallel_for(context, p.splits, [=](int64_t split) {
-    alignas(64) float dz[BackwardPlan::walk_floats];
-    float *const a = dz + p.rows * ldz, *const part = parts + split * C * O;  // a: panels (rows, tile_columns)
+    alignas(64) Unit dz[BackwardPlan<T>::walk_units];
+    Unit *const down = p.pairs ? dz + p.dz_units(p.rows) : dz, *const a =
+                                                                   dz + p.dz_units(p.rows) + p.down_units(p.rows);
+    float* const part = parts + split * C * O;
     double* const sums = partials + split * 2 * C;
     set_zero(sums, 2 * C);
     const int64_t begin = p.first_row(split), end = smaller(M, p.first_row(split + 1));
     for (int64_t row = begin; row < end; row += p.rows) {
-      const int64_t rows = smaller(p.rows, M - row), next = row + rows;
+      const int64_t rows = smaller(p.rows, M - row), next = row + rows, row_units = units<Unit>(rows);
       Ahead ahead;
       if (next < M) {
         const int64_t coming = smaller(p.rows, M - next);
@@ -194,117 +318,140 @@ void backward_walk(Context& context, const PointwiseConvShape& s, const float* x
         ahead.add(du_z + next * O, coming * O);
         ahead.add(x + next * C, coming * C);
         ahead.add(du_x + next * C, coming * C);
-        ahead.spread(panels(C) * (tiles(O) * rows + tiles(rows) * O));
+        ahead.spread(panels(C) * (tiles(O) * row_units + tiles(rows) * depth));
       }
-      gradient_rows(norm_z, rows, 0, O, O, z + row * O, du_z + row * O, ldz, dz);
+      make_dz(p, norm_z, rows, O, z + row * O, du_z + row * O, dz, down);
       for (int64_t first = 0; first < C; first += tile_columns) {
-        float* const panel = a + first * p.rows;
+        Unit* const panel = a + first * units<Unit>(p.rows);  // (row_units, tile_columns)
         const int64_t count = smaller(tile_columns, C - first);
         activate_panel(norm_x, rows, first, count, C, x + row * C, panel);
-        multiply_panel<Order::transposed>(O, rows, dz, ldz, panel, part + first, C, count, row > begin, ahead);
+        multiply_panel<Order::transposed>(O, row_units, down, p.ldd, panel, part + first, C, count, row > begin, ahead);
       }
-      multiply_columns(rows, O, 0, C, dz, ldz, packed, du_x + row * C, C, ahead);
+      multiply_columns(rows, depth, 0, C, dz, p.ldz, packed, du_x + row * C, C, ahead);
       mask_rows(norm_x, rows, 0, C, C, x + row * C, du_x + row * C, sums);
     }
   });
   if (p.splits > 1) add_parts(context, p.splits, C * O, parts, dw);
 }
 
-void backward_of_many(Context& context, const PointwiseConvShape& s, const float* x, const FusedNorm& norm_x,
-                      const float* z, const FusedNorm& norm_z, const float* du_z, float* du_x, float* dw) {
-  const Plan plan(s);
-  const int64_t C = s.in_channels, O = s.out_channels, ldz = padded(O), many = plan.backward.many;
-  const float* const packed = plan.packed_of(context);
-  // dz (many, ldz); a: panels (many, tile_columns)
-  float *const dz = plan.parts_of(context), *const a = dz + plan.backward.dz;
+template <class T>
+void backward_of_many(Context& context, const PointwiseConvShape& s, const T* x, const FusedNorm& norm_x, const T* z,
+                      const FusedNorm& norm_z, const T* du_z, T* du_x, float* dw) {
+  typedef UnitOf<T> Unit;
+  const Plan<T> plan(s);
+  const BackwardPlan<T> p = plan.backward;
+  const int64_t C = s.in_channels, O = s.out_channels, many = p.many, depth = units<Unit>(O);
+  const Unit* const packed = plan.packed_of(context);
+  // dz (many, ldz); down (many / 2, ldd); a: panels (many / 1 or 2, tile_columns), many_a units each
+  Unit *const dz = plan.parts_of(context), *const down = p.pairs ? dz + p.dz_units(many) : dz,
+              *const a = dz + p.dz_units(many) + p.down_units(many);
+  const int64_t many_a = units<Unit>(many) * tile_columns;
   double* partials = plan.partials_of(context);
   for (int64_t start = 0; start < s.rows; start += many) {
     const int64_t M = smaller(many, s.rows - start);
-    const ProductTasks tasks = BackwardPlan::data_tasks(s, M);
+    const ProductTasks tasks = BackwardPlan<T>::data_tasks(s, M);
     const bool before = tasks.column_groups > 1;
-    if (before)
-      parallel_pieces(context, M, row_piece, [=](int64_t begin, int64_t end) {
-        const int64_t row = start + begin;
-        gradient_rows(norm_z, end - begin, 0, O, O, z + row * O, du_z + row * O, ldz, dz + begin * ldz);
-      });
+    const auto make = [=](int64_t block, int64_t rows) {
+      const int64_t row = start + block;
+      make_dz(p, norm_z, rows, O, z + row * O, du_z + row * O, dz + block * p.ldz, down + units<Unit>(block) * p.ldd);
+    };
+    if (before) parallel_pieces(context, M, row_piece, [=](int64_t begin, int64_t end) { make(begin, end - begin); });
     parallel_for(context, tasks.count(), [=](int64_t i) {
-      const int64_t block = tasks.row(i), rows = smaller(tasks.rows, M - block), row = start + block;
-      const int64_t begin = tasks.first_column(i), end = smaller(C, tasks.end_column(i)), next = block + rows;
+      const int64_t block = tasks.first_row(i), next = tasks.end_row(i), rows = next - block, row = start + block;
+      const int64_t begin = tasks.first_column(i), end = smaller(C, tasks.end_column(i));
       Ahead ahead;
       if (!before) {
         ahead.add(x + row * C, rows * C);
         if (next < M) {
-          const int64_t coming = smaller(tasks.rows, M - next);
+          const int64_t coming = tasks.end_row(i + 1) - next;
           ahead.add(z + (start + next) * O, coming * O);
           ahead.add(du_z + (start + next) * O, coming * O);
-          ahead.add(dz + next * ldz, coming * ldz);
+          ahead.add(dz + next * p.ldz, p.dz_units(coming));
           ahead.add(du_x + (start + next) * C, coming * C);
         }
-        ahead.spread(tiles(rows) * panels(C) * O);
-        gradient_rows(norm_z, rows, 0, O, O, z + row * O, du_z + row * O, ldz, dz + block * ldz);
+        ahead.spread(tiles(rows) * panels(C) * depth);
+        make(block, rows);
       }
-      multiply_columns(rows, O, begin, end, dz + block * ldz, ldz, packed, du_x + row * C, C, ahead);
-      double* const sums = partials + i / tasks.column_groups * 2 * C;
+      multiply_columns(rows, depth, begin, end, dz + block * p.ldz, p.ldz, packed, du_x + row * C, C, ahead);
+      double* const sums = partials + tasks.block(i) * 2 * C;
       set_zero(sums + begin, end - begin);
       set_zero(sums + C + begin, end - begin);
       mask_rows(norm_x, rows, begin, end, C, x + row * C, du_x + row * C, sums);
       for (int64_t first = begin; first < end; first += tile_columns)
         activate_panel(norm_x, rows, first, smaller(tile_columns, end - first), C, x + row * C,
-                       a + first * many + block * tile_columns);
+                       a + first / tile_columns * many_a + units<Unit>(block) * tile_columns);
     });
     partials += tasks.row_blocks * 2 * C;
-    // The weight gradient's tasks: up to 132 rows of it, which are whole tiles, by 4 panels.
-    constexpr int64_t wide = 4 * tile_columns, depth = 512;
-    const int64_t down = ceil_div(O, 132), across = ceil_div(C, wide);
-    parallel_for(context, down * across, [=](int64_t task) {
-      const int64_t o = task / across * O / down, tall = (task / across + 1) * O / down - o,
-                    begin = task % across * wide, end = smaller(C, begin + wide);
-      for (int64_t k = 0; k < M; k += depth)
-        for (int64_t first = begin; first < end; first += tile_columns) {
+    // The weight gradient's tasks: up to 132 rows of it, which are whole tiles, by 4 panels, over so many units at a
+    // time.
+    constexpr int64_t wide = 4, most_depth = 512;
+    const int64_t down_tasks = ceil_div(O, 132), across_tasks = ceil_div(panels(C), wide), row_units = units<Unit>(M);
+    parallel_for(context, down_tasks * across_tasks, [=](int64_t task) {
+      const int64_t o = task / across_tasks * O / down_tasks, end_o = (task / across_tasks + 1) * O / down_tasks;
+      const int64_t begin = task % across_tasks * wide, end = smaller(panels(C), begin + wide), tall = end_o - o;
+      for (int64_t k = 0; k < row_units; k += most_depth)
+        for (int64_t i = begin; i < end; ++i) {
           Ahead ahead;
-          const bool last = first + tile_columns >= end;
-          const int64_t next_k = last ? k + depth : k, next_first = last ? begin : first + tile_columns;
-          if (next_k < M) {
-            const int64_t floats = smaller(depth, M - next_k) * tile_columns;
-            ahead.panel = Ahead::piece(a + next_first * many + next_k * tile_columns, floats, tiles(tall) * depth);
-          }
-          multiply_panel<Order::transposed>(tall, smaller(depth, M - k), dz + k * ldz + o, ldz,
-                                            a + first * many + k * tile_columns, dw + o * C + first, C,
-                                            smaller(tile_columns, C - first), start + k > 0, ahead);
+          const int64_t next = i + 1 < end ? i + 1 : begin, next_k = i + 1 < end ? k : k + most_depth;
+          if (next_k < row_units)
+            ahead.panel =
+                Ahead::piece(a + next * many_a + next_k * tile_columns,
+                             smaller(most_depth, row_units - next_k) * tile_columns, tiles(tall) * most_depth);
+          multiply_panel<Order::transposed>(tall, smaller(most_depth, row_units - k), down + k * p.ldd + o, p.ldd,
+                                            a + i * many_a + k * tile_columns, dw + o * C + i * tile_columns, C,
+                                            smaller(tile_columns, C - i * tile_columns), start + k > 0, ahead);
         }
     });
   }
 }
 
-void backward_fused(Context& context, const PointwiseConvShape& s, const float* x, const FusedNorm& norm_x,
-                    const float* w, const float* z, const FusedNorm& norm_z, const float* du_z, float* du_x,
-                    float* dw) {
-  const Plan plan(s);
+template <class T>
+void backward_fused(Context& context, const PointwiseConvShape& s, const T* x, const FusedNorm& norm_x, const float* w,
+                    const T* z, const FusedNorm& norm_z, const T* du_z, T* du_x, float* dw) {
+  const Plan<T> plan(s);
   pack(context, Order::rows, s.out_channels, s.in_channels, w, s.in_channels, plan.packed_of(context));
-  (plan.backward.walk ? backward_walk : backward_of_many)(context, s, x, norm_x, z, norm_z, du_z, du_x, dw);
+  (plan.backward.walk ? backward_walk<T> : backward_of_many<T>)(context, s, x, norm_x, z, norm_z, du_z, du_x, dw);
   finish_gradients(context, s.rows, plan.backward.row_blocks, s.in_channels, plan.partials_of(context), norm_x);
+}
+
+template <class T>
+constexpr PointwiseConvOf<T> row_of(const char* idea, Precision precision) {
+  return {
+      .name = "simd",
+      .idea = idea,
+      .provider = Provider::vendor,
+      .supports =
+          [](const PointwiseConvShape& s) {
+            return 2 * padded(units<UnitOf<T>>(s.in_channels)) <= operand_units &&
+                   round_up(s.out_channels, lanes) * SplitProduct::block / 2 <= column_units;
+          },
+      .workspace = [](const PointwiseConvShape& s) { return Plan<T>(s).bytes(); },
+      .forward = forward<T>,
+      .backward_data = backward_data<T>,
+      .backward_weight = backward_weight,
+      .forward_fused = forward_fused<T>,
+      .backward_fused = backward_fused<T>,
+      .forward_folded = forward_folded<T>,
+      .packed_bytes = packed_bytes<T>,
+      .pack = pack_weights<T>,
+      .forward_packed = forward_packed<T>,
+      .precision = precision,
+  };
 }
 
 }  // namespace
 
 template <>
 const PointwiseConv& simd_row<PointwiseConv>() {
-  static constexpr PointwiseConv row = {
-      .name = "simd",
-      .idea = "a tile of the product in vector registers, the weights packed",
-      .provider = Provider::vendor,
-      .supports = [](const PointwiseConvShape& s) { return padded(s.in_channels) <= operand_floats; },
-      .workspace = [](const PointwiseConvShape& s) { return Plan(s).bytes(); },
-      .forward = forward,
-      .backward_data = backward_data,
-      .backward_weight = backward_weight,
-      .forward_fused = forward_fused,
-      .backward_fused = backward_fused,
-      .forward_folded = forward_folded,
-      .packed_bytes = packed_bytes,
-      .pack = pack_weights,
-      .forward_packed = forward_packed,
-  };
+  static constexpr PointwiseConv row =
+      row_of<float>("a tile of the product in vector registers, the weights packed", Precision::fp32);
+  return row;
+}
+
+template <>
+const PointwiseConvOf<Bf16>& simd_row<PointwiseConvOf<Bf16>>() {
+  static constexpr PointwiseConvOf<Bf16> row =
+      row_of<Bf16>("two steps of the product at a time, in bfloat16", Precision::bf16);
   return row;
 }
 
