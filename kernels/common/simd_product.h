@@ -85,7 +85,7 @@ void tile(int64_t depth, const Unit* a, int64_t stride, const Unit* panel, T* c,
   int64_t panel_step, step;
   const char* const next_panel = ahead.panel.take(depth, panel, panel_step);
   const char* const coming = ahead.own().take(depth, c, step);
-  if (add)
+  if (add || ahead.count == 0)  // else c is one of ahead's pieces
     for (int i = 0; i < rows; ++i)
       for (int j = 0; j < tile_columns; j += Ahead::line / 4) __builtin_prefetch(c + i * ldc + j, 1, 2);
   Vector sum[rows][2] = {};

@@ -22,8 +22,8 @@ typedef float Vector __attribute__((vector_size(4 * lanes)));
 typedef uint32_t Bits __attribute__((vector_size(4 * lanes)));
 typedef uint16_t Half __attribute__((vector_size(2 * lanes)));
 
-// Two elements of bfloat16 that follow each other, the first in the low half.
-struct __attribute__((may_alias)) Pair {
+// Two elements of bfloat16 that follow each other, the first in the low half; in memory wherever a bfloat16 may be.
+struct __attribute__((may_alias, packed, aligned(2))) Pair {
   uint32_t bits;
 };
 

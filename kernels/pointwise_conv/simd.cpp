@@ -18,7 +18,7 @@ constexpr int64_t few_rows = 48;
 
 // Units of a task's own copy of some rows of one operand: with 48 rows, up to 1024 floats.
 constexpr int64_t operand_units = few_rows * (1024 + lanes);
-// The same of rows whose pairs go down a column.
+// Of a task's copy of some rows in pairs down the columns: up to 1024 of them.
 constexpr int64_t column_units = SplitProduct::block / 2 * (1024 + lanes);
 
 // Where rows alone make so many tasks, each makes the a or dz of its own rows; else several read the same rows, which
@@ -422,8 +422,9 @@ constexpr PointwiseConvOf<T> row_of(const char* idea, Precision precision) {
       .provider = Provider::vendor,
       .supports =
           [](const PointwiseConvShape& s) {
-            return 2 * padded(units<UnitOf<T>>(s.in_channels)) <= operand_units &&
-                   round_up(s.out_channels, lanes) * SplitProduct::block / 2 <= column_units;
+            const bool weight_fits =
+                unit_depth<UnitOf<T>> == 1 || SplitProduct::block / 2 * round_up(s.out_channels, lanes) <= column_units;
+            return 2 * padded(units<UnitOf<T>>(s.in_channels)) <= operand_units && weight_fits;
           },
       .workspace = [](const PointwiseConvShape& s) { return Plan<T>(s).bytes(); },
       .forward = forward<T>,

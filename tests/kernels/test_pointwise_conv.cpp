@@ -181,16 +181,30 @@ TEST_CASE("pointwise_conv backward_fused", "[pointwise_conv]") { check_backward_
 TEST_CASE("pointwise_conv forward_fused, bfloat16 activations", "[pointwise_conv]") { check_forward_fused<Bf16>(); }
 TEST_CASE("pointwise_conv backward_fused, bfloat16 activations", "[pointwise_conv]") { check_backward_fused<Bf16>(); }
 
-// So large that the CPU's row takes a part of the rows at a time, or makes dz in the tasks of several panels of dx.
-// Emulated rows would take too long.
-TEST_CASE("pointwise_conv backward_fused of large arrays", "[pointwise_conv]") {
-  const auto check = test::backward_fused_check<PointwiseConv, float>(op, in_channels, out_channels, data_terms, 0);
+// So large that a task of the CPU's row takes several blocks of rows one after the other, that its backward pass takes
+// a part of the rows at a time, or makes dz in the tasks of several panels of dx. Emulated rows would take too long.
+template <class T, class Pass, class Check>
+void check_large(Pass PointwiseConvOf<T>::*pass, const std::vector<PointwiseConvShape>& shapes, const Check& check) {
   test::for_each_case(
-      &PointwiseConv::backward_fused, std::vector<PointwiseConvShape>{{1000, 8, 9000}, {770, 68, 968}}, 0, draw,
-      [=](const PointwiseConv& row, const PointwiseConvShape& s, test::Random& random) -> test::Outputs {
+      pass, shapes, 0, draw,
+      [=](const PointwiseConvOf<T>& row, const PointwiseConvShape& s, test::Random& random) -> test::Outputs {
         if (row.provider == kernels::Provider::native) return {};
         return check(row, s, random);
       });
+}
+template <class T>
+void check_large_fused(const std::vector<PointwiseConvShape>& backward_shapes) {
+  using Op = PointwiseConvOf<T>;
+  check_large<T>(&Op::forward_fused, {{7001, 8, 20}},
+                 test::forward_fused_check<Op, T>(op, in_channels, out_channels, forward_terms, 0));
+  check_large<T>(&Op::backward_fused, backward_shapes,
+                 test::backward_fused_check<Op, T>(op, in_channels, out_channels, data_terms, 0));
+}
+TEST_CASE("pointwise_conv fused passes of large arrays", "[pointwise_conv]") {
+  check_large_fused<float>({{1000, 8, 9000}, {770, 68, 968}});
+}
+TEST_CASE("pointwise_conv fused passes of large arrays, bfloat16 activations", "[pointwise_conv]") {
+  check_large_fused<Bf16>({{801, 9000, 8}, {771, 68, 968}});
 }
 
 // L = Σ dy · y(x, w) has the gradients dx and dw: along a random direction v, (L(x + hv) - L(x - hv)) / 2h = dx · v.
