@@ -7,7 +7,7 @@
 
 namespace kernels::cpu::SIMD_LEVEL {
 
-inline void store_pairs(Pair* to, const Vector& pairs) { Wide::store(reinterpret_cast<float*>(to), pairs); }
+inline void store_pairs(Pair* to, const Vector& pairs) { __builtin_memcpy(to, &pairs, sizeof pairs); }
 
 // to (units<Pair>(rows), stride …): the pairs of rows 2k and 2k + 1 of what load(v, vector, row, column) gives, `count`
 // columns, and in whole vectors 0 behind them; where rows is odd, a row of 0 makes the last pair.

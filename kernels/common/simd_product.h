@@ -88,15 +88,18 @@ void tile(int64_t depth, const Unit* a, int64_t stride, const Unit* panel, T* c,
   if (add || ahead.count == 0)  // else c is one of ahead's pieces
     for (int i = 0; i < rows; ++i)
       for (int j = 0; j < tile_columns; j += Ahead::line / 4) __builtin_prefetch(c + i * ldc + j, 1, 2);
-  Vector sum[rows][2] = {};
+  // All loops over the tile are unrolled, or its sums would go through memory before and after the loop over the depth.
+  Vector sum[rows][2];
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < 2; ++j) sum[i][j] = Vector{};
   for (int64_t k = 0; k < depth; ++k) {
     __builtin_prefetch(next_panel + k * panel_step, 0, 2);
     __builtin_prefetch(coming + k * step, 1, 2);
     // Its last element: where a tile's elements lie in two lines, the tile before has fetched the first one.
     if (order == Order::transposed) __builtin_prefetch(a + (k + rows_ahead) * stride + rows - 1, 0, 3);
     Vector b[2];
-    Wide::load(b[0], reinterpret_cast<const float*>(panel + k * tile_columns));
-    Wide::load(b[1], reinterpret_cast<const float*>(panel + k * tile_columns + lanes));
+    __builtin_memcpy(b, panel + k * tile_columns, sizeof b);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i) {
       const Unit x = order == Order::rows ? a[i * stride + k] : a[k * stride + i];
@@ -104,6 +107,7 @@ void tile(int64_t depth, const Unit* a, int64_t stride, const Unit* panel, T* c,
       multiply_add(sum[i][1], x, b[1]);
     }
   }
+#pragma GCC unroll 16
   for (int i = 0; i < rows; ++i)
     for (int j = 0; j < 2; ++j) {
       if (add) {

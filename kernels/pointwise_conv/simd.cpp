@@ -99,6 +99,9 @@ struct Plan {
   double* partials_of(const Context& context) const { return static_cast<double*>(context.workspace); }
   Unit* packed_of(const Context& context) const { return reinterpret_cast<Unit*>(partials_of(context) + partials); }
   Unit* parts_of(const Context& context) const { return packed_of(context) + packed; }
+  float* sums_of(const Context& context) const {  // the same, as floats
+    return reinterpret_cast<float*>(partials_of(context) + partials) + packed;
+  }
 };
 
 // x (M, C) in units: as it lies there, or, where the last unit of a row would be half of the next row's, in `copy`.
@@ -300,7 +303,7 @@ void backward_walk(Context& context, const PointwiseConvShape& s, const T* x, co
   const int64_t C = s.in_channels, O = s.out_channels, M = s.rows, depth = units<Unit>(O);
   double* const partials = plan.partials_of(context);
   const Unit* const packed = plan.packed_of(context);
-  float* const parts = p.splits > 1 ? reinterpret_cast<float*>(plan.parts_of(context)) : dw;
+  float* const parts = p.splits > 1 ? plan.sums_of(context) : dw;
   parallel_for(context, p.splits, [=](int64_t split) {
     alignas(64) Unit dz[BackwardPlan<T>::walk_units];
     Unit *const down = p.pairs ? dz + p.dz_units(p.rows) : dz, *const a =
