@@ -37,17 +37,23 @@ namespace {
   ::_exit(127);
 }
 
-// The program as a child process that writes into the files `out` and `err` of the folder.
+// The program as a child process that writes into the files `out` and `err` of the folder. They are there even if it is
+// killed at once.
 pid_t start(const std::vector<std::string>& arguments, const fs::path& in, const Folder& folder) {
-  const std::string out = folder / "out", err = folder / "err";
+  const std::string out_name = folder / "out", err_name = folder / "err";
+  const int out = ::open(out_name.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  const int err = ::open(err_name.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  if (out < 0 || err < 0) throw std::runtime_error("cannot write into " + folder.path.string());
   const fs::path cache = tuning_folder();
   const pid_t child = ::fork();
   if (child < 0) throw std::runtime_error("fork failed");
   if (child == 0) {
-    ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
-    ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
+    ::dup2(out, STDOUT_FILENO);
+    ::dup2(err, STDERR_FILENO);
     become_program(arguments, in, cache);
   }
+  ::close(out);
+  ::close(err);
   return child;
 }
 
