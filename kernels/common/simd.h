@@ -23,6 +23,11 @@ void run_tasks(const Context&, int64_t count, void (*task)(const void* argument,
 
 [[noreturn]] void fail(const char* message);  // throws Error
 
+// The running thread's own memory for what a task keeps in its level 2 cache: up to 2 MiB, contents undefined, until
+// the thread asks again. It is one page of 2 MiB where the system has such: physical addresses choose the sets of that
+// cache, and of an array on the stack too many pages may fall on the same ones, in one process and not in the next.
+void* task_memory(int64_t bytes);
+
 namespace SIMD_LEVEL {
 
 // The operation's row, at this level. Each simd.cpp specialises it.

@@ -1,6 +1,14 @@
 #include "kernels/common/simd_levels.h"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
+#include <memory>
+#include <new>
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 #include "kernels/common/launch.h"
 
@@ -14,6 +22,24 @@ void run_tasks(const Context& context, int64_t count, void (*task)(const void*, 
 }
 
 void fail(const char* message) { throw Error(message); }
+
+void* task_memory(int64_t bytes) {
+  constexpr size_t all = 1 << 21;
+  constexpr auto release = [](void* p) { std::free(p); };
+  thread_local std::unique_ptr<void, decltype(release)> memory;
+  const auto used = static_cast<size_t>(bytes);
+  if (used > all) throw Error("a task asks for more than 2 MiB");
+  if (memory == nullptr) {
+    memory.reset(std::aligned_alloc(all, all));
+    if (memory == nullptr) throw std::bad_alloc();
+    ::madvise(memory.get(), all, MADV_HUGEPAGE);  // where that fails, it is many small pages
+  }
+#ifdef __SANITIZE_ADDRESS__
+  __asan_unpoison_memory_region(memory.get(), used);
+  __asan_poison_memory_region(static_cast<char*>(memory.get()) + used, all - used);
+#endif
+  return memory.get();
+}
 
 namespace {
 

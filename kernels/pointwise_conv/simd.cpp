@@ -270,7 +270,7 @@ void forward_fused(Context& context, const PointwiseConvShape& s, const T* x, co
   const int64_t blocks = before ? 1 : ceil_div(tasks.row_blocks, 128);
   const int64_t part = ceil_div(M, fair_count(ceil_div(tasks.row_blocks, blocks))), height = ceil_div(part, blocks);
   parallel_for(context, ceil_div(M, part) * tasks.column_groups, [=](int64_t task) {
-    alignas(64) Unit buffer[operand_units];
+    Unit* const buffer = static_cast<Unit*>(task_memory(4 * operand_units));
     const int64_t from = tasks.block(task) * part, to = smaller(M, from + part);
     const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
     double* const sums = partials + tasks.block(task) * 2 * O;
@@ -305,7 +305,7 @@ void backward_walk(Context& context, const PointwiseConvShape& s, const T* x, co
   const Unit* const packed = plan.packed_of(context);
   float* const parts = p.splits > 1 ? plan.sums_of(context) : dw;
   parallel_for(context, p.splits, [=](int64_t split) {
-    alignas(64) Unit dz[BackwardPlan<T>::walk_units];
+    Unit* const dz = static_cast<Unit*>(task_memory(4 * BackwardPlan<T>::walk_units));
     Unit *const down = p.pairs ? dz + p.dz_units(p.rows) : dz, *const a =
                                                                    dz + p.dz_units(p.rows) + p.down_units(p.rows);
     float* const part = parts + split * C * O;
