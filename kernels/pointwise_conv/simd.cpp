@@ -306,8 +306,8 @@ void backward_walk(Context& context, const PointwiseConvShape& s, const T* x, co
   float* const parts = p.splits > 1 ? plan.sums_of(context) : dw;
   parallel_for(context, p.splits, [=](int64_t split) {
     Unit* const dz = static_cast<Unit*>(task_memory(4 * BackwardPlan<T>::walk_units));
-    Unit *const down = p.pairs ? dz + p.dz_units(p.rows) : dz, *const a =
-                                                                   dz + p.dz_units(p.rows) + p.down_units(p.rows);
+    Unit* const down = p.pairs ? dz + p.dz_units(p.rows) : dz;
+    Unit* const a = dz + p.dz_units(p.rows) + p.down_units(p.rows);
     float* const part = parts + split * C * O;
     double* const sums = partials + split * 2 * C;
     set_zero(sums, 2 * C);
@@ -345,9 +345,10 @@ void backward_of_many(Context& context, const PointwiseConvShape& s, const T* x,
   const BackwardPlan<T> p = plan.backward;
   const int64_t C = s.in_channels, O = s.out_channels, many = p.many, depth = units<Unit>(O);
   const Unit* const packed = plan.packed_of(context);
-  // dz (many, ldz); down (many / 2, ldd); a: panels (many / 1 or 2, tile_columns), many_a units each
-  Unit *const dz = plan.parts_of(context), *const down = p.pairs ? dz + p.dz_units(many) : dz,
-              *const a = dz + p.dz_units(many) + p.down_units(many);
+  // dz (many, ldz); down: of pairs (many / 2, ldd); a: panels (units of many, tile_columns), many_a units each
+  Unit* const dz = plan.parts_of(context);
+  Unit* const down = p.pairs ? dz + p.dz_units(many) : dz;
+  Unit* const a = dz + p.dz_units(many) + p.down_units(many);
   const int64_t many_a = units<Unit>(many) * tile_columns;
   double* partials = plan.partials_of(context);
   for (int64_t start = 0; start < s.rows; start += many) {
