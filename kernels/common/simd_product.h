@@ -18,7 +18,7 @@ inline int64_t panels(int64_t columns) { return ceil_div(columns, tile_columns);
 
 // What will be needed next comes into the cache while tiles are computed, since the processor's own prefetching does
 // not see it coming: a part of it with each step of their loops, so that it takes all of the time that there is. Asked
-// for in a burst, it would hold up what the tiles load: a core waits for no more than some two dozen lines at once.
+// for in a burst, it would hold up what the tiles load: a core can wait for only so many lines at once.
 // `panel` is read by other tasks too. The pieces are this task's own: it may write to them, and asks for them as a
 // writer, so that no store waits for a line.
 struct Ahead {
