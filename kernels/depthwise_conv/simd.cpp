@@ -72,10 +72,9 @@ struct PlainBelow {
     const T* next;
     T* dx;
     int64_t C;
-    void load(int64_t at, Vector& a) {
-      v.load(a, x + at * C);
-      ask_for(next);
-    }
+    void load(int64_t at, Vector& a) { v.load(a, x + at * C); }
+    void ask(int64_t i) const { ask_for(next, i); }
+    void asked(int64_t count) { next += count * lanes; }
     void put(int64_t at, const Vector&, const Vector& da) const { v.store(dx + at * C, da); }
     void end_row(int64_t) {}
     void end() {}
@@ -107,9 +106,10 @@ struct FusedBelow {
     ColumnSums<V> sums;
     void load(int64_t at, Vector& a) {
       v.load(a, x + at * C);
-      ask_for(next);
       factors.activate(a);
     }
+    void ask(int64_t i) const { ask_for(next, i); }
+    void asked(int64_t count) { next += count * lanes; }
     void put(int64_t at, const Vector& a, Vector g) {
       const Vector zero = {}, six = zero + 6;
       as_stored<T>(g);

@@ -73,10 +73,14 @@ inline int64_t ahead(int64_t line, int64_t lines, int64_t width, int64_t C, int6
   return (line * C + lines * c) * width;
 }
 template <class T>
-void ask_for(const T*& next) {
-  __builtin_prefetch(next, 0, 3);
-  next += lanes;
+void ask_for(const T* next, int64_t vector) {
+  __builtin_prefetch(next + vector * lanes, 0, 3);
 }
+
+// Who asks for what is filled from: who fills a line, or who computes from it. Filling goes from load to load, and
+// what it asked for in a burst would hold these up where a line is long; where it is short, the addresses would take
+// registers from the computation.
+enum class Asks { filling, computing };
 
 // Three lines (width + 2, lanes) of an image, the last ones that were filled.
 struct LineRing {
@@ -87,17 +91,18 @@ struct LineRing {
   LineRing(float* memory, int64_t size) : lines(memory), zeros(memory + 3 * size), size(size) {
     for (int64_t i = 0; i < 4 * size; ++i) memory[i] = 0;
   }
-  template <class Source>
+  template <Asks asks, class Source>
   const float* fill(int64_t line, int64_t width, Source& source) {
     float* const to = lines + slot * size;
     slot = slot == 2 ? 0 : slot + 1;
-    source.fill(line, width, to + lanes);
+    source.template fill<asks>(line, width, to + lanes);
+    if (asks == Asks::filling) source.asked(width);
     return to;
   }
 };
 
-// ---- where lines come from: column(v, c, next).fill(line, width, to), a vector of channels from c on; next: `ahead`
-// of it
+// ---- where lines come from: column(v, c, next) is a vector of channels from c on; next: `ahead` of it. fill(line,
+// width, to) fills; ask(i) asks for what comes i vectors after next, and asked(count) moves next on.
 
 // As they lie in memory.
 template <class T>
@@ -109,15 +114,18 @@ struct PlainLines {
     V v;
     const T *x, *next;
     int64_t C;
+    template <Asks asks>
     void fill(int64_t line, int64_t width, float* to) {
       const T* from = x + line * width * C;
       for (int64_t j = 0; j < width; ++j, from += C, to += lanes) {
         Vector value;
         v.load(value, from);
-        ask_for(next);
+        if (asks == Asks::filling) ask(j);
         Wide::store(to, value);
       }
     }
+    void ask(int64_t i) const { ask_for(next, i); }
+    void asked(int64_t count) { next += count * lanes; }
   };
   template <class V>
   Column<V> column(V v, int64_t c, int64_t next) const {
@@ -137,16 +145,19 @@ struct ActivatedLines {
     const T *x, *next;
     int64_t C;
     Factors<V> factors;
+    template <Asks asks>
     void fill(int64_t line, int64_t width, float* to) {
       const T* from = x + line * width * C;
       for (int64_t j = 0; j < width; ++j, from += C, to += lanes) {
         Vector value;
         v.load(value, from);
-        ask_for(next);
+        if (asks == Asks::filling) ask(j);
         factors.activate(value);
         Wide::store(to, value);
       }
     }
+    void ask(int64_t i) const { ask_for(next, i); }
+    void asked(int64_t count) { next += count * lanes; }
   };
   template <class V>
   Column<V> column(V v, int64_t c, int64_t next) const {
@@ -166,17 +177,25 @@ struct GradientLines {
     const T *z, *du, *next_z, *next_du;
     int64_t C;
     GradientFactors<V> factors;
+    template <Asks asks>
     void fill(int64_t line, int64_t width, float* to) {
       const T *from_z = z + line * width * C, *from_du = du + line * width * C;
       for (int64_t j = 0; j < width; ++j, from_z += C, from_du += C, to += lanes) {
         Vector value, gradient;
         v.load(value, from_z);
         v.load(gradient, from_du);
-        ask_for(next_z);
-        ask_for(next_du);
+        if (asks == Asks::filling) ask(j);
         factors.pass(value, gradient);
         Wide::store(to, gradient);
       }
+    }
+    void ask(int64_t i) const {
+      ask_for(next_z, i);
+      ask_for(next_du, i);
+    }
+    void asked(int64_t count) {
+      next_z += count * lanes;
+      next_du += count * lanes;
     }
   };
   template <class V>
@@ -293,7 +312,7 @@ void depthwise_forward_task(Square<size>, const LinePlan& p, int64_t task, const
     const int64_t next = band.next / P * H + band.next % P * stride;
     auto from = source.column(v, c, ahead(next, (band.end - band.begin) * stride, W, C, c));
     auto to = results.column(v, c, band.begin == task / p.groups * p.rows_per_task);
-    const auto fill = [&](int64_t line) { return ring.fill(opaque<size>(line), W, from); };
+    const auto fill = [&](int64_t line) { return ring.fill<Asks::filling>(opaque<size>(line), W, from); };
     const float* lines[3] = {};
     for (int64_t row = band.begin, n = row / P, i = row % P; row < band.end; ++row) {
       const int64_t line = n * H + i * stride;  // the middle one of the three
@@ -321,15 +340,18 @@ void depthwise_forward_task(Square<size>, const LinePlan& p, int64_t task, const
 // ---- backward: dx and dw from the same registers. At a pixel of x both need the same elements of dy.
 //
 // What lies below, `below.column(v, c, next)`: load(at, a) gives the activation a of pixel `at` of x, for dw;
-// put(at, a, da) gets its gradient.
+// put(at, a, da) gets its gradient; ask(i) and asked(count): as where lines come from.
 
 // Stride 1: the pixels j … j+count-1 of a row of x; lines: the rows i-1, i, i+1 of dy. dw[2-r,2-t] += a · dy.
-template <int count, bool data, bool weight, class Below>
+template <int count, bool data, bool weight, Asks asks, class Source, class Below>
 void backward_block(const float* const (&lines)[3], const float* weights, Vector (&dw)[9], int64_t j, int64_t at,
-                    Below& below) {
+                    const Source& source, Below& below) {
   Vector a[count] = {}, da[count] = {};
-  if (weight)
-    for (int k = 0; k < count; ++k) below.load(at + k, a[k]);
+  for (int k = 0; k < count; ++k) {
+    if (asks == Asks::computing) source.ask(j + k);
+    if (weight) below.ask(j + k);
+    if (weight) below.load(at + k, a[k]);
+  }
 #pragma GCC unroll 3
   for (int r = 0; r < 3; ++r) {
     Vector dy[count + 2];
@@ -351,9 +373,12 @@ void backward_block(const float* const (&lines)[3], const float* weights, Vector
 
 // Stride 2: the two by two pixels of x from number `at` on, of which there may be no right or no lower ones; lines: the
 // rows p and p+1 of dy. No product is with a zero between dy's pixels.
-template <bool right, bool lower, bool data, bool weight, class Below>
+template <bool right, bool lower, bool data, bool weight, Asks asks, class Source, class Below>
 void backward_quad(const float* const (&lines)[2], const float* weights, Vector (&dw)[9], int64_t q, int64_t at,
-                   int64_t width, Below& below) {
+                   int64_t width, const Source& source, Below& below) {
+  if (asks == Asks::computing) source.ask(q);
+  if (weight)
+    for (int k = 0; k < 4; ++k) below.ask(4 * q + k);
   Vector dy[2][2];
   for (int r = 0; r < 2; ++r)
     for (int t = 0; t < 2; ++t) Wide::load(dy[r][t], lines[r] + (q + 1 + t) * lanes);
@@ -379,18 +404,19 @@ void backward_quad(const float* const (&lines)[2], const float* weights, Vector 
     }
 }
 
-template <int count, bool data, bool weight, class Below>
+template <int count, bool data, bool weight, Asks asks, class Source, class Below>
 void backward_blocks(const float* const (&lines)[3], const float* weights, Vector (&dw)[9], int64_t& j, int64_t W,
-                     int64_t at, Below& below) {
-  for (; j + count <= W; j += count) backward_block<count, data, weight>(lines, weights, dw, j, at + j, below);
+                     int64_t at, const Source& source, Below& below) {
+  for (; j + count <= W; j += count)
+    backward_block<count, data, weight, asks>(lines, weights, dw, j, at + j, source, below);
 }
 
-template <bool lower, bool data, bool weight, class Below>
+template <bool lower, bool data, bool weight, Asks asks, class Source, class Below>
 void backward_quads(const float* const (&lines)[2], const float* weights, Vector (&dw)[9], int64_t W, int64_t at,
-                    Below& below) {
+                    const Source& source, Below& below) {
   int64_t q = 0;
-  for (; 2 * q + 2 <= W; ++q) backward_quad<true, lower, data, weight>(lines, weights, dw, q, at + 2 * q, W, below);
-  if (2 * q < W) backward_quad<false, lower, data, weight>(lines, weights, dw, q, at + 2 * q, W, below);
+  for (; 2 * q + 2 <= W; ++q) backward_quad<true, lower, data, weight, asks>(lines, weights, dw, q, at + 2 * q, W, source, below);
+  if (2 * q < W) backward_quad<false, lower, data, weight, asks>(lines, weights, dw, q, at + 2 * q, W, source, below);
 }
 
 // Backward of the rows of y of a task, and of the rows p·stride … p·stride + stride - 1 of x. dw (9, C) becomes the
@@ -401,6 +427,7 @@ void depthwise_backward_task(Square<size>, const LinePlan& p, int64_t task, cons
   alignas(64) float memory[line_floats], weights[9 * lanes];
   const int64_t C = p.s.channels, H = size > 0 ? size : p.s.height, W = size > 0 ? size : p.s.width;
   const int64_t P = ceil_div(H, stride), Q = ceil_div(W, stride);
+  constexpr Asks asks = size > 0 ? Asks::filling : Asks::computing;
   LineRing ring(memory, p.line_size());
   each_band(p, task, [&](auto v, int64_t c, Band band) {
     if (data) load_weights(v, w + c, C, weights);
@@ -408,7 +435,7 @@ void depthwise_backward_task(Square<size>, const LinePlan& p, int64_t task, cons
     auto from = source.column(v, c, ahead(band.next, rows, Q, C, c));
     auto to = below.column(v, c, ahead(next, rows * stride, W, C, c));
     Vector dw[9] = {};
-    const auto fill = [&](int64_t line) { return ring.fill(opaque<size>(line), Q, from); };
+    const auto fill = [&](int64_t line) { return ring.fill<asks>(opaque<size>(line), Q, from); };
     const float* lines[4 - stride] = {};
     for (int64_t row = band.begin, n = row / P, i = row % P; row < band.end; ++row) {
       const int64_t at = opaque<size>((n * H + i * stride) * W);
@@ -418,19 +445,22 @@ void depthwise_backward_task(Square<size>, const LinePlan& p, int64_t task, cons
         lines[1] = fresh ? fill(row) : lines[2];
         lines[2] = i + 1 < P ? fill(row + 1) : ring.zeros;
         int64_t j = 0;
-        backward_blocks<4, data, weight>(lines, weights, dw, j, W, at, to);
-        backward_blocks<2, data, weight>(lines, weights, dw, j, W, at, to);
-        backward_blocks<1, data, weight>(lines, weights, dw, j, W, at, to);
+        backward_blocks<4, data, weight, asks>(lines, weights, dw, j, W, at, from, to);
+        backward_blocks<2, data, weight, asks>(lines, weights, dw, j, W, at, from, to);
+        backward_blocks<1, data, weight, asks>(lines, weights, dw, j, W, at, from, to);
         to.end_row(W);
+        to.asked(W);
       } else {
         lines[0] = fresh ? fill(row) : lines[1];
         lines[1] = i + 1 < P ? fill(row + 1) : ring.zeros;
         if (2 * i + 1 < H)
-          backward_quads<true, data, weight>(lines, weights, dw, W, at, to);
+          backward_quads<true, data, weight, asks>(lines, weights, dw, W, at, from, to);
         else
-          backward_quads<false, data, weight>(lines, weights, dw, W, at, to);
+          backward_quads<false, data, weight, asks>(lines, weights, dw, W, at, from, to);
         to.end_row(2 * W);
+        to.asked(2 * W);
       }
+      if (asks == Asks::computing) from.asked(Q);
       if (++i == P) i = 0, ++n;
     }
     to.end();
