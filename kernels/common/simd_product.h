@@ -35,7 +35,7 @@ struct Ahead {
     }
   };
   static constexpr int64_t line = 64;  // bytes
-  static constexpr int most = 6;
+  static constexpr int most = 40;
   Piece panel, pieces[most];
   int count = 0, at = 0;
   template <class T>
@@ -46,13 +46,14 @@ struct Ahead {
   }
   template <class T>
   void add(const T* first, int64_t size) {
-    pieces[count++] = piece(first, size, 1);
+    if (count < most) pieces[count++] = piece(first, size, 1);  // what is beyond comes when it is needed
   }
-  // The tiles from here on have so many steps.
+  // The tiles from here on have so many steps. The pace is an eighth more than would do: a tile asks for one piece
+  // only, and what it could ask for beyond that one's end is lost.
   void spread(int64_t steps) {
     int64_t bytes = 0;
     for (int i = 0; i < count; ++i) bytes += pieces[i].end - pieces[i].next;
-    for (int i = 0; i < count; ++i) pieces[i].pace = smaller(line, ceil_div(bytes, steps));
+    for (int i = 0; i < count; ++i) pieces[i].pace = smaller(line, ceil_div(bytes * 9 / 8, steps));
   }
   Piece& own() {
     while (at + 1 < count && pieces[at].next >= pieces[at].end) ++at;
@@ -85,9 +86,8 @@ void tile(int64_t depth, const Unit* a, int64_t stride, const Unit* panel, T* c,
   int64_t panel_step, step;
   const char* const next_panel = ahead.panel.take(depth, panel, panel_step);
   const char* const coming = ahead.own().take(depth, c, step);
-  if (add || ahead.count == 0)  // else c is one of ahead's pieces
-    for (int i = 0; i < rows; ++i)
-      for (int j = 0; j < tile_columns; j += Ahead::line / 4) __builtin_prefetch(c + i * ldc + j, 1, 2);
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < tile_columns; j += Ahead::line / 4) __builtin_prefetch(c + i * ldc + j, 1, 2);
   // All loops over the tile are unrolled, or its sums would go through memory before and after the loop over the depth.
   Vector sum[rows][2];
 #pragma GCC unroll 16

@@ -48,12 +48,14 @@ struct BackwardPlan {
   int64_t rows, blocks, splits;  // walk: rows of a block, tasks
   int64_t many;                  // else: rows at a time
   int64_t row_blocks;            // of the data gradient, each with sums
-  static constexpr int64_t most_product = 1 << 16, many_units = 1 << 22, walk_units = ProductTasks::most_rows * 1280;
+  static constexpr int64_t most_product = 1 << 16, many_units = 1 << 22, walk_units = ProductTasks::most_rows * 1280,
+                           cache_units = 184 << 10;
   explicit BackwardPlan(const PointwiseConvShape& s)
       : ldz(padded(units<Unit>(s.out_channels))), ldd(padded(s.out_channels)) {
     const int64_t C = s.in_channels, O = s.out_channels;
-    rows = ProductTasks::most_rows * unit_depth<Unit>;
+    rows = walk_rows(C, O) * unit_depth<Unit>;
     walk = C * O <= most_product && block_units(C, rows) <= walk_units;
+    if (!walk) rows = ProductTasks::most_rows * unit_depth<Unit>;
     blocks = ceil_div(s.rows, rows);
     splits = smaller(smaller(64, blocks), larger(1, SplitProduct::partial_floats / (C * O)));
     many = smaller(larger(1, many_units / block_units(C, rows)), blocks) * rows;
@@ -64,8 +66,16 @@ struct BackwardPlan {
   int64_t down_units(int64_t rows) const { return pairs ? units<Unit>(rows) * ldd : 0; }
   static int64_t a_units(int64_t C, int64_t rows) { return units<Unit>(rows) * round_up(C, tile_columns); }
   int64_t block_units(int64_t C, int64_t rows) const { return dz_units(rows) + down_units(rows) + a_units(C, rows); }
+  // Rows, whole tiles, with which a level 2 cache of 1 MiB holds the part of the weight gradient, the block that is
+  // multiplied and the one that comes: z and du_z twice, dz, a, x and du_x twice.
+  static int64_t walk_rows(int64_t C, int64_t O) {
+    const int64_t fit = (cache_units - C * O) / (5 * O + 5 * C);
+    return larger(12, smaller(ProductTasks::most_rows, fit / 12 * 12));
+  }
+  // Of few rows, fewer for each task, so that a task can make its own dz.
   static ProductTasks data_tasks(const PointwiseConvShape& s, int64_t rows) {
-    return ProductTasks(rows, s.in_channels, few_rows, fused_tasks);
+    const int64_t at_most = smaller(few_rows, larger(few_rows / 2, ceil_div(rows, 2 * fused_tasks) * 2));
+    return ProductTasks(rows, s.in_channels, at_most, fused_tasks);
   }
   int64_t first_row(int64_t split) const { return blocks * split / splits * rows; }
 };
@@ -366,6 +376,9 @@ void backward_of_many(Context& context, const PointwiseConvShape& s, const T* x,
       Ahead ahead;
       if (!before) {
         ahead.add(x + row * C, rows * C);
+        for (int64_t first = begin; first < end; first += tile_columns)
+          ahead.add(a + first / tile_columns * many_a + units<Unit>(block) * tile_columns,
+                    units<Unit>(rows) * tile_columns);
         if (next < M) {
           const int64_t coming = tasks.end_row(i + 1) - next;
           ahead.add(z + (start + next) * O, coming * O);
