@@ -415,7 +415,8 @@ template <bool lower, bool data, bool weight, Asks asks, class Source, class Bel
 void backward_quads(const float* const (&lines)[2], const float* weights, Vector (&dw)[9], int64_t W, int64_t at,
                     const Source& source, Below& below) {
   int64_t q = 0;
-  for (; 2 * q + 2 <= W; ++q) backward_quad<true, lower, data, weight, asks>(lines, weights, dw, q, at + 2 * q, W, source, below);
+  for (; 2 * q + 2 <= W; ++q)
+    backward_quad<true, lower, data, weight, asks>(lines, weights, dw, q, at + 2 * q, W, source, below);
   if (2 * q < W) backward_quad<false, lower, data, weight, asks>(lines, weights, dw, q, at + 2 * q, W, source, below);
 }
 
