@@ -74,7 +74,7 @@ void check_precision(models::Convolutions convolutions, const engine::Device& de
   // Its convolutions but the first would need bfloat16 inputs, which conv2d has not.
   if (convolutions == models::Convolutions::standard)
     throw UsageError("--precision bf16 and the model standard: its convolutions are for fp32 and tf32");
-  if (device.type() == engine::DeviceType::cpu && kernels::cpu::simd_level() != kernels::cpu::SimdLevel::avx512bf16)
+  if (device.type() == engine::DeviceType::cpu && kernels::cpu::simd_level() < kernels::cpu::SimdLevel::avx512bf16)
     print_message("precision bf16: no AVX512-BF16 on this processor, so products of bfloat16 run as fp32");
 }
 

@@ -1,11 +1,11 @@
 // For the rows `simd`: plain loops over vectors of floats, on all cores, with no emulated threads.
 //
 // Their files are compiled several times, each time for one level of the processor's instructions and into the
-// namespace of that level, SIMD_LEVEL: `generic` is what the whole build is compiled for, `avx2`, `avx512` and
-// `avx512bf16` are there on x86-64. simd_levels.h chooses one when the program runs. So that no code of a level gets
-// into the rest of the program, these files use nothing that the linker merges between files: no template and no inline
-// function from outside the namespace, hence nothing of the standard library (tests/kernels/simd_symbols.cmake checks
-// it).
+// namespace of that level, SIMD_LEVEL: `generic` is what the whole build is compiled for, `avx2`, `avx512`,
+// `avx512bf16` and, for a few rows, `amx` are there on x86-64. simd_levels.h chooses one when the program runs. So that
+// no code of a level gets into the rest of the program, these files use nothing that the linker merges between files:
+// no template and no inline function from outside the namespace, hence nothing of the standard library
+// (tests/kernels/simd_symbols.cmake checks it).
 #pragma once
 
 #include <type_traits>

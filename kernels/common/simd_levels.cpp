@@ -1,6 +1,11 @@
 #include "kernels/common/simd_levels.h"
 
 #include <sys/mman.h>
+#ifdef MOBILENET_SIMD_X86
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include <cstdlib>
 #include <memory>
@@ -43,6 +48,17 @@ void* task_memory(int64_t bytes) {
 
 namespace {
 
+#ifdef MOBILENET_SIMD_X86
+// Whether the processor multiplies bfloat16 in tiles, and Linux, which must be asked first, lets this process do so.
+bool allows_amx() {
+  unsigned a, b, c, d = 0;
+  constexpr unsigned bf16 = 1u << 22, tiles = 1u << 24;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & bf16) == 0 || (d & tiles) == 0) return false;
+  constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return ::syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+}
+#endif
+
 bool supported(SimdLevel level) {
 #ifdef MOBILENET_SIMD_X86
   // What x86-64-v3 and v4 hold, as far as compilers use it for these loops.
@@ -53,7 +69,9 @@ bool supported(SimdLevel level) {
                       __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl");
   if (level == SimdLevel::avx512) return avx512;
-  if (level == SimdLevel::avx512bf16) return avx512 && __builtin_cpu_supports("avx512bf16");
+  const bool avx512bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+  if (level == SimdLevel::avx512bf16) return avx512bf16;
+  if (level == SimdLevel::amx) return avx512bf16 && allows_amx();
 #endif
   return level == SimdLevel::generic;
 }
@@ -62,19 +80,20 @@ SimdLevel choose_level() {
   const char* variable = std::getenv("MOBILENET_SIMD");
   const std::string wanted = variable != nullptr ? variable : "";
   bool known = wanted.empty();
-  for (const SimdLevel level : {SimdLevel::avx512bf16, SimdLevel::avx512, SimdLevel::avx2, SimdLevel::generic}) {
+  for (int i = static_cast<int>(SimdLevel::amx); i >= 0; --i) {
+    const auto level = static_cast<SimdLevel>(i);
     const bool named = wanted == to_string(level);
     known = known || named;
     if ((wanted.empty() || named) && supported(level)) return level;
   }
   throw Error("MOBILENET_SIMD: \"" + wanted + "\" is " +
-              (known ? "not what this build or this processor has" : "none of generic, avx2, avx512, avx512bf16"));
+              (known ? "not what this build or this processor has" : "none of generic, avx2, avx512, avx512bf16, amx"));
 }
 
 }  // namespace
 
 const char* to_string(SimdLevel level) {
-  constexpr const char* names[] = {"generic", "avx2", "avx512", "avx512bf16"};
+  constexpr const char* names[] = {"generic", "avx2", "avx512", "avx512bf16", "amx"};
   return names[static_cast<int>(level)];
 }
 

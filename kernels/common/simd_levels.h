@@ -20,19 +20,29 @@ namespace avx512bf16 {
 template <class Row>
 const Row& simd_row();
 }
+namespace amx {
+template <class Row>
+const Row& simd_row();
+}
 
-enum class SimdLevel { generic, avx2, avx512, avx512bf16 };
+enum class SimdLevel { generic, avx2, avx512, avx512bf16, amx };
 const char* to_string(SimdLevel);
 
 // The highest level that this build and this processor have, or the environment's MOBILENET_SIMD (generic, avx2,
-// avx512, avx512bf16), so that a test reaches the others too. Throws Error where that names none, or one that is not
-// there.
+// avx512, avx512bf16, amx), so that a test reaches the others too. Throws Error where that names none, or one that is
+// not there.
 SimdLevel simd_level();
+
+// Rows that use a matrix unit; for all others `amx` is `avx512bf16`, and their files are not compiled once more.
+template <class Row>
+constexpr bool on_amx = false;
 
 template <class Row>
 const Row& simd_row() {
 #ifdef MOBILENET_SIMD_X86
-  if (simd_level() == SimdLevel::avx512bf16) return avx512bf16::simd_row<Row>();
+  if constexpr (on_amx<Row>)
+    if (simd_level() == SimdLevel::amx) return amx::simd_row<Row>();
+  if (simd_level() >= SimdLevel::avx512bf16) return avx512bf16::simd_row<Row>();
   if (simd_level() == SimdLevel::avx512) return avx512::simd_row<Row>();
   if (simd_level() == SimdLevel::avx2) return avx2::simd_row<Row>();
 #endif

@@ -31,6 +31,26 @@ void pair_panel(int64_t rows, int64_t count, const Load& load, Pair* panel) {
   pair_rows(rows, count, load, tile_columns, panel);
 }
 
+// What a transposed A and its panel of so many rows need behind their pairs to be whole steps of the depth: 0.
+inline void end_pairs(int64_t rows, int64_t count, int64_t stride, Pair* to) {
+  for (int64_t k = units<Pair>(rows); k < round_up(units<Pair>(rows), depth_step<Pair>); ++k)
+    columns(count, [=](auto, int64_t c) { store_pairs(to + k * stride + c, Vector{}); });
+}
+
+// The pairs of `rows` rows, a transposed A, as the product takes them: for a matrix unit each block of 16 × 16 of them
+// is transposed in its place, so that the depth lies along the rows of a register.
+inline void transpose_blocks([[maybe_unused]] int64_t rows, [[maybe_unused]] int64_t count,
+                             [[maybe_unused]] int64_t stride, [[maybe_unused]] Pair* to) {
+  if constexpr (on_matrix_unit<Pair>) {
+    end_pairs(rows, count, stride, to);
+    for (int64_t k = 0; k < units<Pair>(rows); k += lanes)
+      for (int64_t c = 0; c < count; c += lanes) {
+        float* const block = reinterpret_cast<float*>(to + k * stride + c);
+        transpose_block(block, stride, block, stride);
+      }
+  }
+}
+
 // pack_panel() in pairs, of B in float: rounded.
 inline void pack_panel(Order order, int64_t depth, int64_t columns, const float* b, int64_t stride, Pair* panel) {
   if (order == Order::rows)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/common/simd.h"
+#include "kernels/common/simd_amx.h"
 
 namespace kernels::cpu::SIMD_LEVEL {
 
@@ -10,10 +11,26 @@ namespace kernels::cpu::SIMD_LEVEL {
 constexpr int tile_rows = lanes == 16 ? 12 : 6;
 constexpr int tile_columns = 2 * lanes;
 
-// How A's element (i, k) is found: at a[i · stride + k], or, where A stands transposed, at a[k · stride + i].
+// How A's element (i, k) is found: at a[i · stride + k], or, where A stands transposed, at a[k · stride + i]; the
+// matrix unit takes a transposed A whose blocks of 16 × 16 are transposed, each in its place (transpose_blocks).
 enum class Order { rows, transposed };
 
-inline int64_t tiles(int64_t rows) { return ceil_div(rows, tile_rows); }
+// Where a processor has a matrix unit, it multiplies pairs, by tiles of two registers' rows and as many columns.
+template <class Unit>
+constexpr bool on_matrix_unit = has_matrix_unit&& std::is_same_v<Unit, Pair>;
+template <class Unit>
+constexpr int64_t tile_height = on_matrix_unit<Unit> ? 2 * register_rows : tile_rows;
+// Rows that blocks of rows should be a multiple of.
+template <class Unit>
+constexpr int64_t row_step = on_matrix_unit<Unit> ? tile_height<Unit> : 2;
+// Units of the depth of which a transposed A and the panel that it meets have whole steps, 0 behind what there is.
+template <class Unit>
+constexpr int64_t depth_step = on_matrix_unit<Unit> ? register_columns : 1;
+
+template <class Unit>
+int64_t tiles(int64_t rows) {
+  return ceil_div(rows, tile_height<Unit>);
+}
 inline int64_t panels(int64_t columns) { return ceil_div(columns, tile_columns); }
 
 // What will be needed next comes into the cache while tiles are computed, since the processor's own prefetching does
@@ -144,12 +161,74 @@ void any_tile(int64_t rows, int64_t depth, const Unit* a, int64_t stride, const 
   part_tile<most, order>(depth, a, stride, panel, c, ldc, columns, add, ahead, finish);
 }
 
+// The largest divisor of a depth that a register takes.
+inline int64_t register_depth(int64_t depth) {
+  int64_t step = register_columns;
+  while (depth % step > 0) --step;
+  return step;
+}
+
+// As multiply_panel, on the matrix unit.
+template <Order order, class T, class Finish>
+void multiply_in_registers(int64_t rows, int64_t depth, const Pair* a, int64_t stride, const Pair* panel, T* c,
+                           int64_t ldc, int64_t columns, bool add, Ahead& ahead, const Finish& finish) {
+  constexpr bool transposed = order == Order::transposed;
+  constexpr int64_t height = tile_height<Pair>;
+  const int64_t step = transposed ? register_columns : register_depth(depth), steps = ceil_div(depth, step);
+  const int64_t upper = transposed ? register_rows : smaller(register_rows, rows);
+  const int64_t lower = transposed ? register_rows : larger(0, smaller(register_rows, rows - register_rows));
+  shape_registers(static_cast<int>(upper), static_cast<int>(lower), static_cast<int>(step));
+  for (int64_t i = 0; i < rows; i += height) {
+    // Of rows that the height does not divide, the last tile computes some a second time.
+    const int64_t first = transposed || rows < height ? i : smaller(i, rows - height);
+    const int64_t count = smaller(height, rows - first);
+    const Pair* const from = transposed ? a + first : a + first * stride;
+    T* const to = c + first * ldc;
+    int64_t panel_pace, pace;
+    const char* next_panel = ahead.panel.take(steps * step, panel, panel_pace);
+    const char* coming = ahead.own().take(steps * step, c, pace);
+    const auto ask = [&](int64_t) {
+      for (const char* const end = next_panel + panel_pace * step; next_panel < end; next_panel += Ahead::line)
+        __builtin_prefetch(next_panel, 0, 2);
+      for (const char* const end = coming + pace * step; coming < end; coming += Ahead::line)
+        __builtin_prefetch(coming, 1, 2);
+    };
+    const auto multiply = [&](float* sums, int64_t ld, bool on_top) {
+      const int64_t below = register_rows * (transposed ? 1 : stride), further = transposed ? step * stride : step;
+      if (count > register_rows)
+        multiply_registers<true>(steps, step, from, below, stride, further, panel, sums, ld, on_top, ask);
+      else
+        multiply_registers<false>(steps, step, from, below, stride, further, panel, sums, ld, on_top, ask);
+    };
+    if constexpr (std::is_same_v<T, float> && std::is_same_v<Finish, Unchanged>)
+      if (count == height && columns == tile_columns) {
+        multiply(to, ldc, add);
+        continue;
+      }
+    alignas(64) float sums[height * tile_columns];
+    multiply(sums, tile_columns, false);
+    for (int64_t r = 0; r < count; ++r)
+      kernels::cpu::SIMD_LEVEL::columns(columns, [&](auto v, int64_t j) {
+        Vector sum, before;
+        Wide::load(sum, sums + r * tile_columns + j);
+        if (add) {
+          v.load(before, to + r * ldc + j);
+          sum += before;
+        }
+        finish(sum, static_cast<int>(j / lanes));
+        v.store_normal(to + r * ldc + j, sum);
+      });
+  }
+}
+
 // The same for any number of rows: c (rows, columns), columns ≤ tile_columns. Tiles of nearly equal heights: one of a
 // few rows that were left over would read the panel for little.
 template <Order order, class Unit, class T, class Finish = Unchanged>
 void multiply_panel(int64_t rows, int64_t depth, const Unit* a, int64_t stride, const Unit* panel, T* c, int64_t ldc,
                     int64_t columns, bool add, Ahead& ahead, const Finish& finish = {}) {
-  const int64_t count = tiles(rows);
+  if constexpr (on_matrix_unit<Unit>)
+    return multiply_in_registers<order>(rows, depth, a, stride, panel, c, ldc, columns, add, ahead, finish);
+  const int64_t count = tiles<Unit>(rows);
   for (int64_t t = 0, i = 0, next; t < count; ++t, i = next) {
     next = rows * (t + 1) / count;
     any_tile<order, tile_rows>(next - i, depth, order == Order::rows ? a + i * stride : a + i, stride, panel,
@@ -244,13 +323,14 @@ void pack(const Context& context, Order order, int64_t depth, int64_t columns, c
 // So many pieces, or a few more where there are many, that two or four threads have the same number of them.
 inline int64_t fair_count(int64_t pieces) { return pieces < 8 ? pieces : round_up(pieces, 4); }
 
-// How C (rows, columns) is cut into tasks: blocks of nearly equal and even heights, of which 96 rows keep a panel of B
-// in the level 2 cache busy, and, where that makes fewer tasks than `wanted`, groups of panels. at_most is even.
+// How C (rows, columns) is cut into tasks: blocks of nearly equal heights, in steps of `step` rows, of which 96 rows
+// keep a panel of B in the level 2 cache busy, and, where that makes fewer tasks than `wanted`, groups of panels.
+// at_most is whole steps.
 struct ProductTasks {
   static constexpr int64_t most_rows = 96;
-  int64_t rows, row_blocks, column_groups, group;  // rows of C; panels of a group
-  ProductTasks(int64_t rows, int64_t columns, int64_t at_most = most_rows, int64_t wanted = 64)
-      : rows(rows), row_blocks(fair_count(ceil_div(pairs(), at_most / 2))) {
+  int64_t rows, step, row_blocks, column_groups, group;  // rows of C, panels of a group
+  ProductTasks(int64_t rows, int64_t columns, int64_t step, int64_t at_most = most_rows, int64_t wanted = 64)
+      : rows(rows), step(step), row_blocks(smaller(steps(), fair_count(ceil_div(steps(), at_most / step)))) {
     const int64_t groups = smaller(panels(columns), ceil_div(wanted, row_blocks));
     group = ceil_div(panels(columns), groups);
     column_groups = ceil_div(panels(columns), group);
@@ -263,8 +343,8 @@ struct ProductTasks {
   int64_t end_column(int64_t task) const { return first_column(task) + group * tile_columns; }  // or C's last, if less
 
  private:
-  int64_t pairs() const { return ceil_div(rows, 2); }
-  int64_t row_of(int64_t block) const { return smaller(rows, pairs() * block / row_blocks * 2); }
+  int64_t steps() const { return ceil_div(rows, step); }
+  int64_t row_of(int64_t block) const { return smaller(rows, steps() * block / row_blocks * step); }
 };
 
 constexpr auto unchanged = [](int64_t, int64_t) { return Unchanged(); };
@@ -279,7 +359,7 @@ void multiply_columns(int64_t rows, int64_t depth, int64_t begin, int64_t end, c
     const int64_t columns = smaller(tile_columns, end - first);
     const Unit* const panel = packed + first * depth;
     if (first + tile_columns < end)
-      ahead.panel = Ahead::piece(panel + depth * tile_columns, depth * tile_columns, tiles(rows) * depth);
+      ahead.panel = Ahead::piece(panel + depth * tile_columns, depth * tile_columns, tiles<Unit>(rows) * depth);
     multiply_panel<Order::rows>(rows, depth, a, lda, panel, c + first, ldc, columns, false, ahead,
                                 finish(first, columns));
   }
@@ -289,8 +369,9 @@ void multiply_columns(int64_t rows, int64_t depth, int64_t begin, int64_t end, c
 template <class Unit, class T, class Finish = decltype(unchanged)>
 void multiply(const Context& context, int64_t rows, int64_t depth, int64_t columns, const Unit* a, int64_t lda,
               const Unit* packed, T* c, const Finish& finish = unchanged) {
-  const ProductTasks tasks(rows, columns);
+  const ProductTasks tasks(rows, columns, row_step<Unit>);
   parallel_for(context, tasks.count(), [=](int64_t task) {
+    const MatrixUnit matrix_unit;
     const int64_t row = tasks.first_row(task), next = tasks.end_row(task);
     const int64_t begin = tasks.first_column(task), end = smaller(columns, tasks.end_column(task));
     Ahead ahead;
@@ -298,7 +379,7 @@ void multiply(const Context& context, int64_t rows, int64_t depth, int64_t colum
       const int64_t coming = tasks.end_row(task + 1) - next;
       ahead.add(a + next * lda, coming * lda);
       ahead.add(c + next * columns, coming * columns);
-      ahead.spread(tiles(next - row) * panels(columns) * depth);
+      ahead.spread(tiles<Unit>(next - row) * panels(columns) * depth);
     }
     multiply_columns(next - row, depth, begin, end, a + row * lda, lda, packed, c + row * columns, columns, ahead,
                      finish);
@@ -338,6 +419,7 @@ void multiply_transposed(const Context& context, const SplitProduct& p, float* p
     const int64_t split = task / p.groups, begin = task % p.groups * p.group;
     const int64_t end = smaller(p.depth, (split + 1) * p.part);
     alignas(64) Unit panel[SplitProduct::block * tile_columns], buffer[buffer_units];
+    const MatrixUnit matrix_unit;
     for (int64_t k = split * p.part; k < end; k += p.block) {
       const int64_t depth = smaller(p.block, end - k);
       const Rows<Unit> a = load_a(k, depth, buffer);

@@ -14,10 +14,11 @@ template <class T>
 using UnitOf = typename std::conditional<sizeof(T) == sizeof(float), float, Pair>::type;
 
 // Of a task that keeps what it is about to read, beside what it writes, in its level 2 cache.
-constexpr int64_t few_rows = 48;
+template <class Unit>
+constexpr int64_t few_rows = on_matrix_unit<Unit> ? 64 : 48;
 
 // Units of a task's own copy of some rows of one operand: with 48 rows, up to 1024 floats.
-constexpr int64_t operand_units = few_rows * (1024 + lanes);
+constexpr int64_t operand_units = 48 * (1024 + lanes);
 // Of a task's copy of some rows in pairs down the columns: up to 1024 of them.
 constexpr int64_t column_units = SplitProduct::block / 2 * (1024 + lanes);
 
@@ -28,9 +29,11 @@ constexpr int64_t fused_tasks = 16;
 constexpr int64_t row_piece = 32;  // rows that a task takes of what is made before a product
 
 // Rows of `row_units` units that fit, in whole tiles where that is possible; even.
+template <class Unit>
 int64_t operand_rows(int64_t row_units) {
-  const int64_t rows = smaller(few_rows, operand_units / padded(row_units));
-  return rows < 2 * tile_rows ? rows / 2 * 2 : rows / (2 * tile_rows) * (2 * tile_rows);
+  constexpr int64_t whole = on_matrix_unit<Unit> ? tile_height<Unit> : 2 * tile_rows;
+  const int64_t rows = smaller(few_rows<Unit>, operand_units / padded(row_units));
+  return rows < whole ? rows / 2 * 2 : rows / whole * whole;
 }
 
 // The fused backward pass needs dz and a for two products. Where a product C · O is small, a task takes a part of the
@@ -53,7 +56,7 @@ struct BackwardPlan {
   explicit BackwardPlan(const PointwiseConvShape& s)
       : ldz(padded(units<Unit>(s.out_channels))), ldd(padded(s.out_channels)) {
     const int64_t C = s.in_channels, O = s.out_channels;
-    rows = walk_rows(C, O) * unit_depth<Unit>;
+    rows = walk_rows(C, O);
     walk = C * O <= most_product && block_units(C, rows) <= walk_units;
     if (!walk) rows = ProductTasks::most_rows * unit_depth<Unit>;
     blocks = ceil_div(s.rows, rows);
@@ -63,19 +66,22 @@ struct BackwardPlan {
     if (!walk && s.rows % many > 0) row_blocks += data_tasks(s, s.rows % many).row_blocks;
   }
   int64_t dz_units(int64_t rows) const { return rows * ldz; }
-  int64_t down_units(int64_t rows) const { return pairs ? units<Unit>(rows) * ldd : 0; }
-  static int64_t a_units(int64_t C, int64_t rows) { return units<Unit>(rows) * round_up(C, tile_columns); }
+  static int64_t deep(int64_t rows) { return round_up(units<Unit>(rows), depth_step<Unit>); }
+  int64_t down_units(int64_t rows) const { return pairs ? deep(rows) * ldd : 0; }
+  static int64_t a_units(int64_t C, int64_t rows) { return deep(rows) * round_up(C, tile_columns); }
   int64_t block_units(int64_t C, int64_t rows) const { return dz_units(rows) + down_units(rows) + a_units(C, rows); }
   // Rows, whole tiles, with which a level 2 cache of 1 MiB holds the part of the weight gradient, the block that is
   // multiplied and the one that comes: z and du_z twice, dz, a, x and du_x twice.
   static int64_t walk_rows(int64_t C, int64_t O) {
     const int64_t fit = (cache_units - C * O) / (5 * O + 5 * C);
-    return larger(12, smaller(ProductTasks::most_rows, fit / 12 * 12));
+    const int64_t rows = larger(12, smaller(ProductTasks::most_rows, fit / 12 * 12)) * unit_depth<Unit>;
+    return on_matrix_unit<Unit> ? round_up(rows, row_step<Unit>) : rows;
   }
   // Of few rows, fewer for each task, so that a task can make its own dz.
   static ProductTasks data_tasks(const PointwiseConvShape& s, int64_t rows) {
-    const int64_t at_most = smaller(few_rows, larger(few_rows / 2, ceil_div(rows, 2 * fused_tasks) * 2));
-    return ProductTasks(rows, s.in_channels, at_most, fused_tasks);
+    constexpr int64_t step = row_step<Unit>, most = few_rows<Unit>;
+    const int64_t at_most = smaller(most, larger(most / 2, ceil_div(rows, step * fused_tasks) * step));
+    return ProductTasks(rows, s.in_channels, step, at_most, fused_tasks);
   }
   int64_t first_row(int64_t split) const { return blocks * split / splits * rows; }
 };
@@ -90,9 +96,7 @@ struct Plan {
   BackwardPlan<T> backward;
   int64_t packed, partials, parts;  // units, doubles, units or floats
   explicit Plan(const PointwiseConvShape& s)
-      : forward(s.rows, s.out_channels, operand_rows(units<Unit>(s.in_channels)), fused_tasks),
-        weight(s.out_channels, s.in_channels, s.rows),
-        backward(s) {
+      : forward(forward_tasks(s)), weight(s.out_channels, s.in_channels, s.rows), backward(s) {
     const int64_t C = s.in_channels, O = s.out_channels;
     packed = round_up(larger(packed_size(units<Unit>(C), O), packed_size(units<Unit>(O), C)), lanes);
     partials = round_up(2 * larger(backward.row_blocks * C, forward.row_blocks * O), lanes);
@@ -104,6 +108,10 @@ struct Plan {
   // Units of a row of so many channels that is copied for the plain passes.
   static int64_t copied(int64_t channels) {
     return channels % unit_depth<Unit> == 0 ? 0 : padded(units<Unit>(channels));
+  }
+  static ProductTasks forward_tasks(const PointwiseConvShape& s) {
+    const int64_t at_most = operand_rows<Unit>(units<Unit>(s.in_channels));
+    return {s.rows, s.out_channels, smaller(row_step<Unit>, at_most), at_most, fused_tasks};
   }
   size_t bytes() const { return 8 * static_cast<size_t>(partials) + 4 * static_cast<size_t>(packed + parts); }
   double* partials_of(const Context& context) const { return static_cast<double*>(context.workspace); }
@@ -176,12 +184,14 @@ void backward_weight(Context& context, const PointwiseConvShape& s, const Bf16* 
         pair_rows(
             depth, O, [=](auto v, Vector& to, int64_t m, int64_t o) { v.load(to, dy + (k + m) * O + o); }, stride,
             buffer);
+        transpose_blocks(depth, O, stride, buffer);
         return Rows<Pair>{buffer, stride};
       },
       [=](int64_t k, int64_t depth, int64_t first, int64_t columns, Pair* panel) {
         pair_panel(
             depth, columns, [=](auto v, Vector& to, int64_t m, int64_t c) { v.load(to, x + (k + m) * C + first + c); },
             panel);
+        end_pairs(depth, tile_columns, tile_columns, panel);
       },
       dw);
 }
@@ -227,6 +237,7 @@ void activate_panel(const FusedNorm& norm, int64_t rows, int64_t first, int64_t 
         Factors(v, n, first + c).activate(to);
       },
       panel);
+  end_pairs(rows, tile_columns, tile_columns, panel);
 }
 
 // dz (rows, ldz) and, of pairs, down (row pairs, ldd) from z and du (rows, O).
@@ -256,6 +267,7 @@ void make_dz(const BackwardPlan<Bf16>& p, const FusedNorm& norm, int64_t rows, i
       round_normal(first, second, pairs);
       store_pairs(down + m / 2 * ldd + c, pairs);
     });
+  transpose_blocks(rows, O, ldd, down);
 }
 
 template <class T>
@@ -278,8 +290,10 @@ void forward_fused(Context& context, const PointwiseConvShape& s, const T* x, co
                     [=](int64_t begin, int64_t end) { activate(begin, end - begin, activations + begin * lda); });
   // A task takes so many blocks one after the other that it can bring the next one into the cache.
   const int64_t blocks = before ? 1 : ceil_div(tasks.row_blocks, 128);
-  const int64_t part = ceil_div(M, fair_count(ceil_div(tasks.row_blocks, blocks))), height = ceil_div(part, blocks);
+  const int64_t part = round_up(ceil_div(M, fair_count(ceil_div(tasks.row_blocks, blocks))), tasks.step);
+  const int64_t height = round_up(ceil_div(part, blocks), tasks.step);
   parallel_for(context, ceil_div(M, part) * tasks.column_groups, [=](int64_t task) {
+    const MatrixUnit matrix_unit;
     Unit* const buffer = static_cast<Unit*>(task_memory(4 * operand_units));
     const int64_t from = tasks.block(task) * part, to = smaller(M, from + part);
     const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
@@ -293,7 +307,7 @@ void forward_fused(Context& context, const PointwiseConvShape& s, const T* x, co
         const int64_t coming = smaller(height, M - next);
         ahead.add(x + next * C, coming * C);
         ahead.add(z + next * O, coming * O);
-        ahead.spread(tiles(rows) * panels(end - begin) * depth);
+        ahead.spread(tiles<Unit>(rows) * panels(end - begin) * depth);
       }
       if (!before) activate(row, rows, buffer);
       multiply_columns(rows, depth, begin, end, before ? activations + row * lda : buffer, lda, packed, z + row * O, O,
@@ -315,6 +329,7 @@ void backward_walk(Context& context, const PointwiseConvShape& s, const T* x, co
   const Unit* const packed = plan.packed_of(context);
   float* const parts = p.splits > 1 ? plan.sums_of(context) : dw;
   parallel_for(context, p.splits, [=](int64_t split) {
+    const MatrixUnit matrix_unit;
     Unit* const dz = static_cast<Unit*>(task_memory(4 * BackwardPlan<T>::walk_units));
     Unit* const down = p.pairs ? dz + p.dz_units(p.rows) : dz;
     Unit* const a = dz + p.dz_units(p.rows) + p.down_units(p.rows);
@@ -331,7 +346,7 @@ void backward_walk(Context& context, const PointwiseConvShape& s, const T* x, co
         ahead.add(du_z + next * O, coming * O);
         ahead.add(x + next * C, coming * C);
         ahead.add(du_x + next * C, coming * C);
-        ahead.spread(panels(C) * (tiles(O) * row_units + tiles(rows) * depth));
+        ahead.spread(panels(C) * (tiles<Unit>(O) * row_units + tiles<Unit>(rows) * depth));
       }
       make_dz(p, norm_z, rows, O, z + row * O, du_z + row * O, dz, down);
       for (int64_t first = 0; first < C; first += tile_columns) {
@@ -371,6 +386,7 @@ void backward_of_many(Context& context, const PointwiseConvShape& s, const T* x,
     };
     if (before) parallel_pieces(context, M, row_piece, [=](int64_t begin, int64_t end) { make(begin, end - begin); });
     parallel_for(context, tasks.count(), [=](int64_t i) {
+      const MatrixUnit matrix_unit;
       const int64_t block = tasks.first_row(i), next = tasks.end_row(i), rows = next - block, row = start + block;
       const int64_t begin = tasks.first_column(i), end = smaller(C, tasks.end_column(i));
       Ahead ahead;
@@ -386,7 +402,7 @@ void backward_of_many(Context& context, const PointwiseConvShape& s, const T* x,
           ahead.add(dz + next * p.ldz, p.dz_units(coming));
           ahead.add(du_x + (start + next) * C, coming * C);
         }
-        ahead.spread(tiles(rows) * panels(C) * depth);
+        ahead.spread(tiles<Unit>(rows) * panels(C) * depth);
         make(block, rows);
       }
       multiply_columns(rows, depth, begin, end, dz + block * p.ldz, p.ldz, packed, du_x + row * C, C, ahead);
@@ -399,12 +415,16 @@ void backward_of_many(Context& context, const PointwiseConvShape& s, const T* x,
                        a + first / tile_columns * many_a + units<Unit>(block) * tile_columns);
     });
     partials += tasks.row_blocks * 2 * C;
-    // The weight gradient's tasks: up to 132 rows of it, which are whole tiles, by 4 panels, over so many units at a
-    // time.
-    constexpr int64_t wide = 4, most_depth = 512;
-    const int64_t down_tasks = ceil_div(O, 132), across_tasks = ceil_div(panels(C), wide), row_units = units<Unit>(M);
+    // The weight gradient's tasks: up to 132 or 128 rows of it, which are whole tiles, by 4 panels, over so many units
+    // at a time.
+    constexpr int64_t wide = 4, most_depth = 512, step = on_matrix_unit<Unit> ? tile_height<Unit> : 1;
+    constexpr int64_t most_tall = on_matrix_unit<Unit> ? 128 : 132;
+    const int64_t steps = ceil_div(O, step), down_tasks = ceil_div(O, most_tall), row_units = units<Unit>(M);
+    const int64_t across_tasks = ceil_div(panels(C), wide);
     parallel_for(context, down_tasks * across_tasks, [=](int64_t task) {
-      const int64_t o = task / across_tasks * O / down_tasks, end_o = (task / across_tasks + 1) * O / down_tasks;
+      const MatrixUnit matrix_unit;
+      const int64_t o = task / across_tasks * steps / down_tasks * step;
+      const int64_t end_o = smaller(O, (task / across_tasks + 1) * steps / down_tasks * step);
       const int64_t begin = task % across_tasks * wide, end = smaller(panels(C), begin + wide), tall = end_o - o;
       for (int64_t k = 0; k < row_units; k += most_depth)
         for (int64_t i = begin; i < end; ++i) {
@@ -413,7 +433,7 @@ void backward_of_many(Context& context, const PointwiseConvShape& s, const T* x,
           if (next_k < row_units)
             ahead.panel =
                 Ahead::piece(a + next * many_a + next_k * tile_columns,
-                             smaller(most_depth, row_units - next_k) * tile_columns, tiles(tall) * most_depth);
+                             smaller(most_depth, row_units - next_k) * tile_columns, tiles<Unit>(tall) * most_depth);
           multiply_panel<Order::transposed>(tall, smaller(most_depth, row_units - k), down + k * p.ldd + o, p.ldd,
                                             a + i * many_a + k * tile_columns, dw + o * C + i * tile_columns, C,
                                             smaller(tile_columns, C - i * tile_columns), start + k > 0, ahead);

@@ -4,6 +4,9 @@
 
 namespace kernels {
 
+template <>
+inline constexpr bool cpu::on_amx<PointwiseConvOf<Bf16>> = true;
+
 namespace KERNEL_TARGET {
 extern const PointwiseConv pointwise_conv_naive, pointwise_conv_shared_tile, pointwise_conv_register_tile;
 extern const PointwiseConv pointwise_conv_warp_tile, pointwise_conv_async, pointwise_conv_split_k, pointwise_conv_tf32;
