@@ -2,12 +2,13 @@
 // register of 16 × 16 sums the product of 16 rows of 16 pairs of bfloat16 and 16 × 16 pairs of columns: 8192
 // multiply-adds in 16 cycles, 16 times what a core does on vectors of floats.
 //
-// The level `amx` alone has it.
+// The level `amx` alone has it (SIMD_AMX), even where the whole program is compiled for such a processor: Linux must be
+// asked first.
 #pragma once
 
 #include "kernels/common/simd_vector.h"
 
-#if defined(__AMX_BF16__) || defined(__AMXBF16__)  // g++'s and clang's word for it
+#ifdef SIMD_AMX
 #include <immintrin.h>
 #endif
 
@@ -16,7 +17,7 @@ namespace kernels::cpu::SIMD_LEVEL {
 constexpr int register_rows = 16;     // of a tile register
 constexpr int register_columns = 16;  // of 4 bytes: floats or pairs
 
-#if defined(__AMX_BF16__) || defined(__AMXBF16__)
+#ifdef SIMD_AMX
 constexpr bool has_matrix_unit = true;
 
 // What the registers' shapes are, as the processor reads it.
@@ -42,6 +43,7 @@ inline void shape_registers(int upper, int lower, int depth) {
     shapes.rows[i] = static_cast<uint8_t>(rows);
     shapes.row_bytes[i] = static_cast<uint16_t>(rows == 0 ? 0 : 4 * (of_a ? depth : register_columns));
   }
+  __asm__ volatile("" : : "r"(&shapes) : "memory");  // g++ thinks that only the first bytes are read
   _tile_loadconfig(&shapes);
   shaped = shape;
 }

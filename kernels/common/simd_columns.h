@@ -20,6 +20,28 @@ struct Chunks {
 
 constexpr int64_t column_block = 32;  // rows summed in fp32
 
+// sums (lanes) += a vector.
+inline void add_to(const Vector& vector, double* sums) {
+  float part[lanes];
+  Wide::store(part, vector);
+  for (int c = 0; c < lanes; ++c) sums[c] += part[c];
+}
+
+// sums (2, channels), one vector of them, += Σ (x - to) and Σ (x - to)², where sum and square are those of x - from.
+inline void add_shifted(int64_t rows, const Vector& from, const float* to, const Vector& sum, const Vector& square,
+                        int64_t channels, double* sums) {
+  float f[lanes], s[lanes], q[lanes];
+  Wide::store(f, from);
+  Wide::store(s, sum);
+  Wide::store(q, square);
+  const double n = static_cast<double>(rows);
+  for (int c = 0; c < lanes; ++c) {
+    const double shift = static_cast<double>(f[c]) - to[c];
+    sums[c] += s[c] + n * shift;
+    sums[channels + c] += q[c] + shift * (2.0 * s[c] + n * shift);
+  }
+}
+
 // Up to 64 tasks, whole blocks each.
 inline Chunks chunks_of(int64_t rows) { return {rows, column_block * larger(1, ceil_div(rows, 64 * column_block))}; }
 

@@ -168,57 +168,75 @@ inline int64_t register_depth(int64_t depth) {
   return step;
 }
 
-// As multiply_panel, on the matrix unit.
-template <Order order, class T, class Finish>
-void multiply_in_registers(int64_t rows, int64_t depth, const Pair* a, int64_t stride, const Pair* panel, T* c,
-                           int64_t ldc, int64_t columns, bool add, Ahead& ahead, const Finish& finish) {
+// c (rows, columns) = or += tile (rows, tile_columns), finished.
+template <class T, class Finish>
+void store_tile(int64_t rows, int64_t columns, const float* tile, T* c, int64_t ldc, bool add, const Finish& finish) {
+  for (int64_t i = 0; i < rows; ++i, tile += tile_columns, c += ldc) {
+    if constexpr (std::is_same_v<T, Bf16>)
+      if (columns == tile_columns && !add) {
+        Vector sum[2];
+        Half halves[2];
+        for (int j = 0; j < 2; ++j) {
+          Wide::load(sum[j], tile + j * lanes);
+          finish(sum[j], j);
+        }
+        round_normal(sum[0], sum[1], halves);
+        __builtin_memcpy(c, halves, sizeof halves);
+        continue;
+      }
+    kernels::cpu::SIMD_LEVEL::columns(columns, [&](auto v, int64_t j) {
+      Vector sum, before = {};
+      Wide::load(sum, tile + j);
+      if (add) v.load(before, c + j);
+      sum += before;
+      finish(sum, static_cast<int>(j / lanes));
+      v.store_normal(c + j, sum);
+    });
+  }
+}
+
+// Some rows of A times a panel on the matrix unit. store(i, rows, tile) takes rows i … of the result, in tile (rows,
+// tile_columns); where `to` (rows, ldto) is given, sums of few steps go to it instead, or are added to what it holds.
+//
+// The level 2 cache gives less than half of what the unit could take: so some tiles read one part of a panel, as much
+// as stays in the level 1 cache, one after the other, and their sums wait there.
+template <Order order, class Store>
+void multiply_in_registers(int64_t rows, int64_t depth, const Pair* a, int64_t stride, const Pair* panel, float* to,
+                           int64_t ldto, bool add, Ahead& ahead, const Store& store) {
   constexpr bool transposed = order == Order::transposed;
-  constexpr int64_t height = tile_height<Pair>;
+  constexpr int64_t height = tile_height<Pair>, most_tiles = 4, most_steps = 8;
   const int64_t step = transposed ? register_columns : register_depth(depth), steps = ceil_div(depth, step);
   const int64_t upper = transposed ? register_rows : smaller(register_rows, rows);
   const int64_t lower = transposed ? register_rows : larger(0, smaller(register_rows, rows - register_rows));
   shape_registers(static_cast<int>(upper), static_cast<int>(lower), static_cast<int>(step));
-  for (int64_t i = 0; i < rows; i += height) {
-    // Of rows that the height does not divide, the last tile computes some a second time.
-    const int64_t first = transposed || rows < height ? i : smaller(i, rows - height);
-    const int64_t count = smaller(height, rows - first);
-    const Pair* const from = transposed ? a + first : a + first * stride;
-    T* const to = c + first * ldc;
-    int64_t panel_pace, pace;
-    const char* next_panel = ahead.panel.take(steps * step, panel, panel_pace);
-    const char* coming = ahead.own().take(steps * step, c, pace);
-    const auto ask = [&](int64_t) {
-      for (const char* const end = next_panel + panel_pace * step; next_panel < end; next_panel += Ahead::line)
-        __builtin_prefetch(next_panel, 0, 2);
-      for (const char* const end = coming + pace * step; coming < end; coming += Ahead::line)
-        __builtin_prefetch(coming, 1, 2);
-    };
-    const auto multiply = [&](float* sums, int64_t ld, bool on_top) {
-      const int64_t below = register_rows * (transposed ? 1 : stride), further = transposed ? step * stride : step;
-      if (count > register_rows)
-        multiply_registers<true>(steps, step, from, below, stride, further, panel, sums, ld, on_top, ask);
-      else
-        multiply_registers<false>(steps, step, from, below, stride, further, panel, sums, ld, on_top, ask);
-    };
-    if constexpr (std::is_same_v<T, float> && std::is_same_v<Finish, Unchanged>)
-      if (count == height && columns == tile_columns) {
-        multiply(to, ldc, add);
-        continue;
+  const int64_t below = register_rows * (transposed ? 1 : stride), further = transposed ? step * stride : step;
+  alignas(64) float tiles[most_tiles][height * tile_columns];
+  for (int64_t start = 0; start < rows; start += most_tiles * height)
+    for (int64_t k = 0; k < steps; k += most_steps)
+      for (int64_t t = 0; t < most_tiles && start + t * height < rows; ++t) {
+        // Of rows that the height does not divide, the last tile computes some a second time.
+        const int64_t row = start + t * height, i = transposed || rows < height ? row : smaller(row, rows - height);
+        const int64_t count = smaller(height, rows - i), now = smaller(most_steps, steps - k);
+        int64_t panel_pace, pace;
+        const char* const next_panel = ahead.panel.take(now * step, panel, panel_pace);
+        const char* const coming = ahead.own().take(now * step, panel, pace);
+        const auto ask = [=, panel_bytes = panel_pace * step, bytes = pace * step](int64_t at) {
+          for (int64_t b = at * panel_bytes; b < (at + 1) * panel_bytes; b += Ahead::line)
+            __builtin_prefetch(next_panel + b, 0, 2);
+          for (int64_t b = at * bytes; b < (at + 1) * bytes; b += Ahead::line) __builtin_prefetch(coming + b, 0, 2);
+        };
+        const Pair* const from = (transposed ? a + i : a + i * stride) + k * further;
+        const Pair* const b = panel + k * step * tile_columns;
+        const bool direct = to != nullptr && steps <= most_steps && count == height;
+        float* const tile = direct ? to + i * ldto : tiles[steps > most_steps ? t : 0];
+        const int64_t ld = direct ? ldto : tile_columns;
+        const bool on_top = direct ? add : k > 0;
+        if (count > register_rows)
+          multiply_registers<true>(now, step, from, below, stride, further, b, tile, ld, on_top, ask);
+        else
+          multiply_registers<false>(now, step, from, below, stride, further, b, tile, ld, on_top, ask);
+        if (!direct && k + now == steps) store(row, i + count - row, tile + (row - i) * tile_columns);
       }
-    alignas(64) float sums[height * tile_columns];
-    multiply(sums, tile_columns, false);
-    for (int64_t r = 0; r < count; ++r)
-      kernels::cpu::SIMD_LEVEL::columns(columns, [&](auto v, int64_t j) {
-        Vector sum, before;
-        Wide::load(sum, sums + r * tile_columns + j);
-        if (add) {
-          v.load(before, to + r * ldc + j);
-          sum += before;
-        }
-        finish(sum, static_cast<int>(j / lanes));
-        v.store_normal(to + r * ldc + j, sum);
-      });
-  }
 }
 
 // The same for any number of rows: c (rows, columns), columns ≤ tile_columns. Tiles of nearly equal heights: one of a
@@ -226,8 +244,15 @@ void multiply_in_registers(int64_t rows, int64_t depth, const Pair* a, int64_t s
 template <Order order, class Unit, class T, class Finish = Unchanged>
 void multiply_panel(int64_t rows, int64_t depth, const Unit* a, int64_t stride, const Unit* panel, T* c, int64_t ldc,
                     int64_t columns, bool add, Ahead& ahead, const Finish& finish = {}) {
-  if constexpr (on_matrix_unit<Unit>)
-    return multiply_in_registers<order>(rows, depth, a, stride, panel, c, ldc, columns, add, ahead, finish);
+  if constexpr (on_matrix_unit<Unit>) {
+    float* to = nullptr;
+    if constexpr (std::is_same_v<T, float> && std::is_same_v<Finish, Unchanged>)
+      if (columns == tile_columns) to = c;
+    return multiply_in_registers<order>(rows, depth, a, stride, panel, to, ldc, add, ahead,
+                                        [=](int64_t i, int64_t count, const float* tile) {
+                                          store_tile(count, columns, tile, c + i * ldc, ldc, add, finish);
+                                        });
+  }
   const int64_t count = tiles<Unit>(rows);
   for (int64_t t = 0, i = 0, next; t < count; ++t, i = next) {
     next = rows * (t + 1) / count;
@@ -335,11 +360,12 @@ struct ProductTasks {
     group = ceil_div(panels(columns), groups);
     column_groups = ceil_div(panels(columns), group);
   }
+  // Neighbours share their columns, so that of a large B a core reads a part again and again.
   int64_t count() const { return row_blocks * column_groups; }
-  int64_t block(int64_t task) const { return task / column_groups; }
+  int64_t block(int64_t task) const { return task % row_blocks; }
   int64_t first_row(int64_t task) const { return row_of(block(task)); }
   int64_t end_row(int64_t task) const { return row_of(block(task) + 1); }
-  int64_t first_column(int64_t task) const { return task % column_groups * group * tile_columns; }
+  int64_t first_column(int64_t task) const { return task / row_blocks * group * tile_columns; }
   int64_t end_column(int64_t task) const { return first_column(task) + group * tile_columns; }  // or C's last, if less
 
  private:
@@ -349,20 +375,40 @@ struct ProductTasks {
 
 constexpr auto unchanged = [](int64_t, int64_t) { return Unchanged(); };
 
-// The columns [begin, end) of c (rows, ldc) = a (rows, depth) · B, B packed, a's rows lda apart; begin is a panel's
-// first. finish(first, columns) makes what finishes the tiles of those columns. While a panel is read the next one
-// comes.
-template <class Unit, class T, class Finish = decltype(unchanged)>
-void multiply_columns(int64_t rows, int64_t depth, int64_t begin, int64_t end, const Unit* a, int64_t lda,
-                      const Unit* packed, T* c, int64_t ldc, Ahead& ahead, const Finish& finish = unchanged) {
+// body(first, columns, panel) for the columns [begin, end) of a packed B (depth, ·); begin is a panel's first. While
+// `rows` rows are multiplied by a panel the next one comes.
+template <class Unit, class Body>
+void each_panel(int64_t rows, int64_t depth, int64_t begin, int64_t end, const Unit* packed, Ahead& ahead,
+                const Body& body) {
   for (int64_t first = begin; first < end; first += tile_columns) {
-    const int64_t columns = smaller(tile_columns, end - first);
     const Unit* const panel = packed + first * depth;
     if (first + tile_columns < end)
       ahead.panel = Ahead::piece(panel + depth * tile_columns, depth * tile_columns, tiles<Unit>(rows) * depth);
+    body(first, smaller(tile_columns, end - first), panel);
+  }
+}
+
+// The columns [begin, end) of c (rows, ldc) = a (rows, depth) · B, B packed, a's rows lda apart. finish(first, columns)
+// makes what finishes the tiles of those columns.
+template <class Unit, class T, class Finish = decltype(unchanged)>
+void multiply_columns(int64_t rows, int64_t depth, int64_t begin, int64_t end, const Unit* a, int64_t lda,
+                      const Unit* packed, T* c, int64_t ldc, Ahead& ahead, const Finish& finish = unchanged) {
+  each_panel(rows, depth, begin, end, packed, ahead, [&](int64_t first, int64_t columns, const Unit* panel) {
     multiply_panel<Order::rows>(rows, depth, a, lda, panel, c + first, ldc, columns, false, ahead,
                                 finish(first, columns));
-  }
+  });
+}
+
+// The same on the matrix unit, of whole panels; store(i, rows, tile, first) takes the tile of rows i … and those
+// columns.
+template <class Store>
+void multiply_tiles(int64_t rows, int64_t depth, int64_t begin, int64_t end, const Pair* a, int64_t lda,
+                    const Pair* packed, Ahead& ahead, const Store& store) {
+  each_panel(rows, depth, begin, end, packed, ahead, [&](int64_t first, int64_t, const Pair* panel) {
+    multiply_in_registers<Order::rows>(
+        rows, depth, a, lda, panel, nullptr, 0, false, ahead,
+        [=, &store](int64_t i, int64_t count, const float* tile) { store(i, count, tile, first); });
+  });
 }
 
 // c (rows, columns) = a (rows, depth) · B, B packed, a's rows lda apart. finish: as multiply_columns has it.

@@ -27,4 +27,16 @@ inline void end_stream() {}
 inline bool streams(const Bf16*, int64_t, int64_t) { return false; }
 inline void stream(Bf16*, const Vector&) {}
 
+constexpr int64_t line_bytes = 64;
+
+// Two vectors of bfloat16 to p, which is a line where they pass the caches.
+inline void store_line(Bf16* p, const Half (&halves)[2], [[maybe_unused]] bool streaming) {
+#ifdef __AVX512F__
+  __m512i line;
+  __builtin_memcpy(&line, halves, sizeof line);
+  if (streaming) return _mm512_stream_si512(reinterpret_cast<__m512i*>(p), line);
+#endif
+  __builtin_memcpy(p, halves, sizeof halves);
+}
+
 }  // namespace kernels::cpu::SIMD_LEVEL

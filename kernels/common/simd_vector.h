@@ -60,7 +60,7 @@ inline void round_any(const Vector& value, Half& half) {
 
 // round(): the same. round_normal(): the same for an operand or a result of the product of pairs, which may take what
 // is below the smallest normal number as 0, and may leave other bits of a NaN. pairs: in each lane first's element, and
-// second's.
+// second's. halves: two vectors.
 #if defined(__AVX512BF16__)
 inline void round_normal(const Vector& value, Half& half) { half = (Half)_mm512_cvtneps_pbh((__m512)value); }
 inline void round_normal(const Vector& first, const Vector& second, Vector& pairs) {
@@ -69,6 +69,10 @@ inline void round_normal(const Vector& first, const Vector& second, Vector& pair
                               8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
   pairs = (Vector)_mm512_permutexvar_epi16((__m512i)alternately,
                                            (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
+}
+inline void round_normal(const Vector& left, const Vector& right, Half (&halves)[2]) {
+  const __m512bh rounded = _mm512_cvtne2ps_pbh((__m512)right, (__m512)left);
+  __builtin_memcpy(halves, &rounded, sizeof rounded);
 }
 inline void round(const Vector& value, Half& half) {
   constexpr int quiet_nan = 1, signalling_nan = 128, denormal = 32;
@@ -84,6 +88,10 @@ inline void multiply_add(Vector& sum, Pair a, const Vector& b) {
 #else
 inline void round(const Vector& value, Half& half) { round_any(value, half); }
 inline void round_normal(const Vector& value, Half& half) { round_any(value, half); }
+inline void round_normal(const Vector& left, const Vector& right, Half (&halves)[2]) {
+  round_any(left, halves[0]);
+  round_any(right, halves[1]);
+}
 inline void round_normal(const Vector& first, const Vector& second, Vector& pairs) {
   Bits low, high;
   __builtin_memcpy(&low, &first, sizeof low);

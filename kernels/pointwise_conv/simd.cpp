@@ -2,9 +2,8 @@
 // rebuild a and dz block by block where a task is about to read them, and sum over what a task has just written. In
 // bfloat16 (common/simd_pairs.h) there are half the bytes of every activation, and where the processor has vdpbf16ps
 // twice the multiply-adds an instruction; sums are fp32, and statistics are of the values as stored.
-#include "kernels/common/simd_norm.h"
-#include "kernels/common/simd_pairs.h"
 #include "kernels/pointwise_conv/pointwise_conv.h"
+#include "kernels/pointwise_conv/simd_tiles.h"
 
 namespace kernels::cpu::SIMD_LEVEL {
 namespace {
@@ -51,8 +50,9 @@ struct BackwardPlan {
   int64_t rows, blocks, splits;  // walk: rows of a block, tasks
   int64_t many;                  // else: rows at a time
   int64_t row_blocks;            // of the data gradient, each with sums
-  static constexpr int64_t most_product = 1 << 16, many_units = 1 << 22, walk_units = ProductTasks::most_rows * 1280,
-                           cache_units = 184 << 10;
+  static constexpr int64_t most_product = 1 << 16, many_units = 1 << 22, walk_units = ProductTasks::most_rows * 1280;
+  // Of a level 2 cache of 1 MiB, or of the 2 MiB that processors with a matrix unit have.
+  static constexpr int64_t cache_units = (on_matrix_unit<Unit> ? 300 : 184) << 10;
   explicit BackwardPlan(const PointwiseConvShape& s)
       : ldz(padded(units<Unit>(s.out_channels))), ldd(padded(s.out_channels)) {
     const int64_t C = s.in_channels, O = s.out_channels;
@@ -70,17 +70,19 @@ struct BackwardPlan {
   int64_t down_units(int64_t rows) const { return pairs ? deep(rows) * ldd : 0; }
   static int64_t a_units(int64_t C, int64_t rows) { return deep(rows) * round_up(C, tile_columns); }
   int64_t block_units(int64_t C, int64_t rows) const { return dz_units(rows) + down_units(rows) + a_units(C, rows); }
-  // Rows, whole tiles, with which a level 2 cache of 1 MiB holds the part of the weight gradient, the block that is
+  // Rows, whole tiles, with which that cache holds the part of the weight gradient, the block that is
   // multiplied and the one that comes: z and du_z twice, dz, a, x and du_x twice.
   static int64_t walk_rows(int64_t C, int64_t O) {
     const int64_t fit = (cache_units - C * O) / (5 * O + 5 * C);
-    const int64_t rows = larger(12, smaller(ProductTasks::most_rows, fit / 12 * 12)) * unit_depth<Unit>;
+    constexpr int64_t most = on_matrix_unit<Unit> ? 144 : ProductTasks::most_rows;
+    const int64_t rows = larger(12, smaller(most, fit / 12 * 12)) * unit_depth<Unit>;
     return on_matrix_unit<Unit> ? round_up(rows, row_step<Unit>) : rows;
   }
   // Of few rows, fewer for each task, so that a task can make its own dz.
   static ProductTasks data_tasks(const PointwiseConvShape& s, int64_t rows) {
     constexpr int64_t step = row_step<Unit>, most = few_rows<Unit>;
-    const int64_t at_most = smaller(most, larger(most / 2, ceil_div(rows, step * fused_tasks) * step));
+    const int64_t at_most =
+        on_matrix_unit<Unit> ? most : smaller(most, larger(most / 2, ceil_div(rows, step * fused_tasks) * step));
     return ProductTasks(rows, s.in_channels, step, at_most, fused_tasks);
   }
   int64_t first_row(int64_t split) const { return blocks * split / splits * rows; }
@@ -292,12 +294,15 @@ void forward_fused(Context& context, const PointwiseConvShape& s, const T* x, co
   const int64_t blocks = before ? 1 : ceil_div(tasks.row_blocks, 128);
   const int64_t part = round_up(ceil_div(M, fair_count(ceil_div(tasks.row_blocks, blocks))), tasks.step);
   const int64_t height = round_up(ceil_div(part, blocks), tasks.step);
-  parallel_for(context, ceil_div(M, part) * tasks.column_groups, [=](int64_t task) {
+  const bool counted = whole_tiles(z, O), streaming = counted && M * O >= least_counted;
+  const int64_t parts = ceil_div(M, part);
+  parallel_for(context, parts * tasks.column_groups, [=](int64_t task) {
     const MatrixUnit matrix_unit;
-    Unit* const buffer = static_cast<Unit*>(task_memory(4 * operand_units));
-    const int64_t from = tasks.block(task) * part, to = smaller(M, from + part);
-    const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
-    double* const sums = partials + tasks.block(task) * 2 * O;
+    Unit* const buffer = static_cast<Unit*>(task_memory(4 * operand_units + (counted ? 4 * O : 0)));
+    const int64_t block = task % parts, from = block * part, to = smaller(M, from + part);
+    const int64_t begin = task / parts * tasks.group * tile_columns;
+    const int64_t end = smaller(O, begin + tasks.group * tile_columns);
+    double* const sums = partials + block * 2 * O;
     set_zero(sums + begin, end - begin);
     set_zero(sums + O + begin, end - begin);
     for (int64_t row = from; row < to; row += height) {
@@ -306,16 +311,43 @@ void forward_fused(Context& context, const PointwiseConvShape& s, const T* x, co
       if (next < M && !before) {
         const int64_t coming = smaller(height, M - next);
         ahead.add(x + next * C, coming * C);
-        ahead.add(z + next * O, coming * O);
+        if (!streaming) ahead.add(z + next * O, coming * O);
         ahead.spread(tiles<Unit>(rows) * panels(end - begin) * depth);
       }
       if (!before) activate(row, rows, buffer);
-      multiply_columns(rows, depth, begin, end, before ? activations + row * lda : buffer, lda, packed, z + row * O, O,
-                       ahead);
+      const Unit* const a = before ? activations + row * lda : buffer;
+      if constexpr (on_matrix_unit<Unit>)
+        if (counted) {
+          const CountedTiles count = {z + from * O, O, streaming, reinterpret_cast<float*>(buffer) + operand_units,
+                                      sums};
+          multiply_tiles(rows, depth, begin, end, a, lda, packed, ahead,
+                         [=](int64_t i, int64_t tall, const float* tile, int64_t first) {
+                           count(row - from + i, tall, tile, first);
+                         });
+          continue;
+        }
+      multiply_columns(rows, depth, begin, end, a, lda, packed, z + row * O, O, ahead);
       add_statistics(rows, begin, end, O, z + row * O, z + from * O, sums);
     }
+    if (streaming) end_stream();
   });
   finish_statistics(context, {M, part}, O, z, partials, norm_z);
+}
+
+// du (rows, C), its columns [begin, end), = dz · B, masked, and sums += what mask_rows counts. x (rows, C).
+template <class Unit, class T>
+void multiply_masked(int64_t rows, int64_t depth, int64_t begin, int64_t end, const Unit* dz, int64_t ldz,
+                     const Unit* packed, const FusedNorm& norm, const T* x, int64_t C, T* du,
+                     [[maybe_unused]] bool streaming, Ahead& ahead, double* sums) {
+  if constexpr (on_matrix_unit<Unit>)
+    if (whole_tiles(du, C)) {
+      const MaskedTiles mask = {norm, x, du, C, streaming, sums};
+      return multiply_tiles(
+          rows, depth, begin, end, dz, ldz, packed, ahead,
+          [=](int64_t i, int64_t tall, const float* tile, int64_t first) { mask(i, tall, tile, first); });
+    }
+  multiply_columns(rows, depth, begin, end, dz, ldz, packed, du, C, ahead);
+  mask_rows(norm, rows, begin, end, C, x, du, sums);
 }
 
 template <class T>
@@ -328,6 +360,7 @@ void backward_walk(Context& context, const PointwiseConvShape& s, const T* x, co
   double* const partials = plan.partials_of(context);
   const Unit* const packed = plan.packed_of(context);
   float* const parts = p.splits > 1 ? plan.sums_of(context) : dw;
+  const bool streaming = whole_tiles(du_x, C) && M * C >= least_masked;
   parallel_for(context, p.splits, [=](int64_t split) {
     const MatrixUnit matrix_unit;
     Unit* const dz = static_cast<Unit*>(task_memory(4 * BackwardPlan<T>::walk_units));
@@ -345,7 +378,7 @@ void backward_walk(Context& context, const PointwiseConvShape& s, const T* x, co
         ahead.add(z + next * O, coming * O);
         ahead.add(du_z + next * O, coming * O);
         ahead.add(x + next * C, coming * C);
-        ahead.add(du_x + next * C, coming * C);
+        if (!streaming) ahead.add(du_x + next * C, coming * C);
         ahead.spread(panels(C) * (tiles<Unit>(O) * row_units + tiles<Unit>(rows) * depth));
       }
       make_dz(p, norm_z, rows, O, z + row * O, du_z + row * O, dz, down);
@@ -355,9 +388,10 @@ void backward_walk(Context& context, const PointwiseConvShape& s, const T* x, co
         activate_panel(norm_x, rows, first, count, C, x + row * C, panel);
         multiply_panel<Order::transposed>(O, row_units, down, p.ldd, panel, part + first, C, count, row > begin, ahead);
       }
-      multiply_columns(rows, depth, 0, C, dz, p.ldz, packed, du_x + row * C, C, ahead);
-      mask_rows(norm_x, rows, 0, C, C, x + row * C, du_x + row * C, sums);
+      multiply_masked(rows, depth, 0, C, dz, p.ldz, packed, norm_x, x + row * C, C, du_x + row * C, streaming, ahead,
+                      sums);
     }
+    if (streaming) end_stream();
   });
   if (p.splits > 1) add_parts(context, p.splits, C * O, parts, dw);
 }
@@ -405,11 +439,11 @@ void backward_of_many(Context& context, const PointwiseConvShape& s, const T* x,
         ahead.spread(tiles<Unit>(rows) * panels(C) * depth);
         make(block, rows);
       }
-      multiply_columns(rows, depth, begin, end, dz + block * p.ldz, p.ldz, packed, du_x + row * C, C, ahead);
       double* const sums = partials + tasks.block(i) * 2 * C;
       set_zero(sums + begin, end - begin);
       set_zero(sums + C + begin, end - begin);
-      mask_rows(norm_x, rows, begin, end, C, x + row * C, du_x + row * C, sums);
+      multiply_masked(rows, depth, begin, end, dz + block * p.ldz, p.ldz, packed, norm_x, x + row * C, C,
+                      du_x + row * C, false, ahead, sums);
       for (int64_t first = begin; first < end; first += tile_columns)
         activate_panel(norm_x, rows, first, smaller(tile_columns, end - first), C, x + row * C,
                        a + first / tile_columns * many_a + units<Unit>(block) * tile_columns);

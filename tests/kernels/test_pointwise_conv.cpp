@@ -193,18 +193,20 @@ void check_large(Pass PointwiseConvOf<T>::*pass, const std::vector<PointwiseConv
       });
 }
 template <class T>
-void check_large_fused(const std::vector<PointwiseConvShape>& backward_shapes) {
+void check_large_fused(const std::vector<PointwiseConvShape>& forward_shapes,
+                       const std::vector<PointwiseConvShape>& backward_shapes) {
   using Op = PointwiseConvOf<T>;
-  check_large<T>(&Op::forward_fused, {{7001, 8, 20}},
+  check_large<T>(&Op::forward_fused, forward_shapes,
                  test::forward_fused_check<Op, T>(op, in_channels, out_channels, forward_terms, 0));
   check_large<T>(&Op::backward_fused, backward_shapes,
                  test::backward_fused_check<Op, T>(op, in_channels, out_channels, data_terms, 0));
 }
 TEST_CASE("pointwise_conv fused passes of large arrays", "[pointwise_conv]") {
-  check_large_fused<float>({{1000, 8, 9000}, {770, 68, 968}});
+  check_large_fused<float>({{7001, 8, 20}}, {{1000, 8, 9000}, {770, 68, 968}});
 }
 TEST_CASE("pointwise_conv fused passes of large arrays, bfloat16 activations", "[pointwise_conv]") {
-  check_large_fused<Bf16>({{801, 9000, 8}, {771, 68, 968}});
+  // The longest ones' results pass the caches where a matrix unit makes whole tiles of them.
+  check_large_fused<Bf16>({{7001, 8, 20}, {262149, 4, 32}}, {{801, 9000, 8}, {771, 68, 968}, {65543, 32, 8}});
 }
 
 // L = Σ dy · y(x, w) has the gradients dx and dw: along a random direction v, (L(x + hv) - L(x - hv)) / 2h = dx · v.
