@@ -261,6 +261,8 @@ int run(Options& o, const CLI::App& app) {
     Stopwatch stopwatch(device, clock);
     ColdCache cache(device);
     raise(roofline, measure_roofline(device, stopwatch, cache));
+    if (device.policy.precision == kernels::Precision::bf16)
+      raise(roofline, measure_roofline(device, stopwatch, cache, "forward_bf16"));
   };
   measure_ceiling();
 

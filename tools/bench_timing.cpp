@@ -110,14 +110,15 @@ Quartiles time_cold(Stopwatch& stopwatch, ColdCache& cache, int repeat, double m
   return quartiles(std::move(seconds));
 }
 
-Roofline measure_roofline(engine::Device& device, Stopwatch& stopwatch, ColdCache& cache) {
+Roofline measure_roofline(engine::Device& device, Stopwatch& stopwatch, ColdCache& cache, std::string_view pass) {
   constexpr int repeat = 10;
   Roofline best;
   const auto scrub = [&] { cache.scrub(); };
   best.copy = cache.bytes() / time_cold(stopwatch, cache, repeat, 0.5, scrub).least;
 
   const Operation& pointwise = *find_operation("pointwise_conv");
-  const Pass& forward = pointwise.passes[0];
+  const Pass& forward =
+      *std::find_if(pointwise.passes.begin(), pointwise.passes.end(), [=](const Pass& p) { return pass == p.name; });
   const AnyShape shape = pointwise.make({1, 64, 64, 1024, 1024});
   std::vector<engine::Buffer> buffers;
   std::vector<void*> data;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/device/device.h"
@@ -60,7 +61,8 @@ struct Roofline {
   // The least time that moving so many bytes and doing so many operations can take; 0 where nothing was measured.
   double floor(double bytes, double flops) const { return copy > 0 ? std::max(bytes / copy, flops / product) : 0; }
 };
-Roofline measure_roofline(engine::Device&, Stopwatch&, ColdCache&);
+// pass: of pointwise_conv, which does the product; "forward_bf16" does it in bfloat16.
+Roofline measure_roofline(engine::Device&, Stopwatch&, ColdCache&, std::string_view pass = "forward");
 void raise(Roofline&, const Roofline& again);  // to the better of the two
 void print_head(const engine::Device&, const Roofline&);
 nlohmann::json to_json(const Roofline&);  // null where nothing was measured
