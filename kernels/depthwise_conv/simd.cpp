@@ -36,7 +36,7 @@ struct StatisticsOfResults : StoreResults<T> {
     ColumnSums<V> sums;
     template <int count>
     void put(int64_t at, Vector (&value)[count]) {
-      for (int k = 0; k < count; ++k) as_stored<T>(value[k]);
+      for (int k = 0; k < count; ++k) keep(this->v, this->y + (at + k) * this->C, value[k], this->streaming);
       if (none) start = value[0], none = false;
       Vector first = {}, second = {};
       for (int k = 0; k < count; ++k) {
@@ -46,7 +46,6 @@ struct StatisticsOfResults : StoreResults<T> {
       }
       sums.a += first;  // once: each addition waits for the one before
       sums.b += second;
-      StoreResults<T>::template Column<V>::put(at, value);
     }
     void end_row(int64_t pixels) { sums.end_row(pixels); }
     void end() { sums.end(); }
@@ -112,14 +111,13 @@ struct FusedBelow {
     void asked(int64_t count) { next += count * lanes; }
     void put(int64_t at, const Vector& a, Vector g) {
       const Vector zero = {}, six = zero + 6;
-      as_stored<T>(g);
       g = a > zero ? g : zero;  // a lies strictly within ReLU6's corners where u does
       g = a < six ? g : zero;
+      keep(v, du + at * C, g, streaming);
       Vector z;
       v.load(z, x + at * C);
       sums.a += g;
       sums.b += g * (z - factors.mean);
-      store(v, du + at * C, g, streaming);
     }
     void end_row(int64_t pixels) { sums.end_row(pixels); }
     void end() { sums.end(); }

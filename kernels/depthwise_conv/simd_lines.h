@@ -211,7 +211,23 @@ void store(V v, T* p, const Vector& value, bool streaming) {
   if (streaming)
     stream(p, value);
   else
-    v.store(p, value);
+    v.store_normal(p, value);
+}
+
+// The same, and value becomes what the array keeps of it.
+template <class V>
+void keep(V v, float* p, Vector& value, bool streaming) {
+  store(v, p, value, streaming);
+}
+inline void keep(Wide, Bf16* p, Vector& value, bool) {
+  Half half;
+  round_normal(value, half);
+  __builtin_memcpy(p, &half, sizeof half);
+  widen(value, half);
+}
+inline void keep(Part v, Bf16* p, Vector& value, bool) {
+  as_stored<Bf16>(value);
+  v.store(p, value);
 }
 
 template <class T>
