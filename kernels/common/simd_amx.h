@@ -2,14 +2,14 @@
 // register of 16 × 16 sums the product of 16 rows of 16 pairs of bfloat16 and 16 × 16 pairs of columns: 8192
 // multiply-adds in 16 cycles, 16 times what a core does on vectors of floats.
 //
-// The level `amx` alone has it (SIMD_AMX), even where the whole program is compiled for such a processor: Linux must be
-// asked first.
+// The level `amx` alone has it, even where the whole program is compiled for such a processor: Linux must be asked
+// first. SIMD_AMX names the header with the instructions, <immintrin.h> or the tests' emulation.
 #pragma once
 
 #include "kernels/common/simd_vector.h"
 
 #ifdef SIMD_AMX
-#include <immintrin.h>
+#include SIMD_AMX
 #endif
 
 namespace kernels::cpu::SIMD_LEVEL {

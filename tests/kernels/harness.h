@@ -174,12 +174,21 @@ int for_each_shape(const Row& row, const std::vector<Shape>& awkward, int drawn,
   return cases;
 }
 
+// Rows of an operation that no table has, the tests' own.
+template <class Row>
+std::vector<Row> own_rows() {
+  return {};
+}
+
 // The same for every row that has `pass`.
 template <class Row, class Pass, class Shape, class Draw, class Body>
 void for_each_case(Pass Row::*pass, const std::vector<Shape>& awkward, int drawn, Draw draw, Body body) {
   if (!device_present()) return;
   int rows = 0, cases = 0;
-  for (const Row& row : kernels::implementations<Row>(device_under_test())) {
+  const auto table = kernels::implementations<Row>(device_under_test());
+  std::vector<Row> all(table.begin(), table.end());
+  for (const Row& row : own_rows<Row>()) all.push_back(row);
+  for (const Row& row : all) {
     if (row.*pass == nullptr) continue;
     ++rows;
     cases += for_each_shape(row, awkward, drawn, draw, body);

@@ -1,9 +1,27 @@
+#include "kernels/common/simd_levels.h"
 #include "kernels/fused.h"
 #include "kernels/harness.h"
 #include "kernels/pointwise_conv/pointwise_conv.h"
 
 using kernels::Bf16, kernels::PointwiseConv, kernels::PointwiseConvOf, kernels::PointwiseConvShape;
 namespace reference = kernels::reference;
+
+#ifdef MOBILENET_EMULATED_AMX
+namespace kernels::cpu::emulated_amx {
+template <class Row>
+const Row& simd_row();
+}
+
+// What `simd` does on a matrix unit (emulated_amx.h); its vectors are those of AVX-512.
+template <>
+std::vector<PointwiseConvOf<Bf16>> test::own_rows() {
+  if (test::device_under_test() != kernels::DeviceType::cpu) return {};
+  if (kernels::cpu::simd_level() < kernels::cpu::SimdLevel::avx512) return {};
+  PointwiseConvOf<Bf16> row = kernels::cpu::emulated_amx::simd_row<PointwiseConvOf<Bf16>>();
+  row.name = "simd_emulated_amx";
+  return {row};
+}
+#endif
 
 namespace {
 
