@@ -17,7 +17,7 @@ enum class Order { rows, transposed };
 
 // Where a processor has a matrix unit, it multiplies pairs, by tiles of two registers' rows and as many columns.
 template <class Unit>
-constexpr bool on_matrix_unit = has_matrix_unit&& std::is_same_v<Unit, Pair>;
+constexpr bool on_matrix_unit = (has_matrix_unit && std::is_same_v<Unit, Pair>);
 template <class Unit>
 constexpr int64_t tile_height = on_matrix_unit<Unit> ? 2 * register_rows : tile_rows;
 // Rows that blocks of rows should be a multiple of.
@@ -220,6 +220,7 @@ void multiply_in_registers(int64_t rows, int64_t depth, const Pair* a, int64_t s
         int64_t panel_pace, pace;
         const char* const next_panel = ahead.panel.take(now * step, panel, panel_pace);
         const char* const coming = ahead.own().take(now * step, panel, pace);
+        // As a reader: a writer's lines would go to the level 1 cache, which is for the tiles.
         const auto ask = [=, panel_bytes = panel_pace * step, bytes = pace * step](int64_t at) {
           for (int64_t b = at * panel_bytes; b < (at + 1) * panel_bytes; b += Ahead::line)
             __builtin_prefetch(next_panel + b, 0, 2);
@@ -353,22 +354,26 @@ inline int64_t fair_count(int64_t pieces) { return pieces < 8 ? pieces : round_u
 // at_most is whole steps.
 struct ProductTasks {
   static constexpr int64_t most_rows = 96;
-  int64_t rows, step, row_blocks, column_groups, group;  // rows of C, panels of a group
+  int64_t rows, columns, step, row_blocks, column_groups, group;  // step: rows; group: panels
   ProductTasks(int64_t rows, int64_t columns, int64_t step, int64_t at_most = most_rows, int64_t wanted = 64)
-      : rows(rows), step(step), row_blocks(smaller(steps(), fair_count(ceil_div(steps(), at_most / step)))) {
+      : rows(rows),
+        columns(columns),
+        step(step),
+        row_blocks(smaller(steps(), fair_count(ceil_div(steps(), at_most / step)))) {
     const int64_t groups = smaller(panels(columns), ceil_div(wanted, row_blocks));
     group = ceil_div(panels(columns), groups);
     column_groups = ceil_div(panels(columns), group);
   }
-  // Neighbours share their columns, so that of a large B a core reads a part again and again.
   int64_t count() const { return row_blocks * column_groups; }
-  int64_t block(int64_t task) const { return task % row_blocks; }
+  // Neighbours share their part of the larger operand, rows of A or columns of B, so that it stays in a core's caches.
+  int64_t block(int64_t task) const { return columns > rows ? task % row_blocks : task / column_groups; }
   int64_t first_row(int64_t task) const { return row_of(block(task)); }
   int64_t end_row(int64_t task) const { return row_of(block(task) + 1); }
-  int64_t first_column(int64_t task) const { return task / row_blocks * group * tile_columns; }
+  int64_t first_column(int64_t task) const { return group_of(task) * group * tile_columns; }
   int64_t end_column(int64_t task) const { return first_column(task) + group * tile_columns; }  // or C's last, if less
 
  private:
+  int64_t group_of(int64_t task) const { return columns > rows ? task / row_blocks : task % column_groups; }
   int64_t steps() const { return ceil_div(rows, step); }
   int64_t row_of(int64_t block) const { return smaller(rows, steps() * block / row_blocks * step); }
 };

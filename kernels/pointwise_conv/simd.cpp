@@ -281,7 +281,7 @@ void forward_fused(Context& context, const PointwiseConvShape& s, const T* x, co
   const int64_t C = s.in_channels, O = s.out_channels, M = s.rows, depth = units<Unit>(C), lda = padded(depth);
   double* const partials = plan.partials_of(context);
   Unit *const packed = plan.packed_of(context), *const activations = plan.parts_of(context);
-  const ProductTasks tasks = plan.forward;
+  ProductTasks tasks = plan.forward;
   const bool before = tasks.column_groups > 1;  // a is made before the product
   const auto activate = [=](int64_t row, int64_t rows, Unit* to) {
     activate_rows(norm_x, rows, 0, C, C, x + row * C, lda * unit_depth<Unit>, reinterpret_cast<T*>(to));
@@ -295,14 +295,13 @@ void forward_fused(Context& context, const PointwiseConvShape& s, const T* x, co
   const int64_t part = round_up(ceil_div(M, fair_count(ceil_div(tasks.row_blocks, blocks))), tasks.step);
   const int64_t height = round_up(ceil_div(part, blocks), tasks.step);
   const bool counted = whole_tiles(z, O), streaming = counted && M * O >= least_counted;
-  const int64_t parts = ceil_div(M, part);
-  parallel_for(context, parts * tasks.column_groups, [=](int64_t task) {
+  tasks.row_blocks = ceil_div(M, part);
+  parallel_for(context, tasks.count(), [=](int64_t task) {
     const MatrixUnit matrix_unit;
     Unit* const buffer = static_cast<Unit*>(task_memory(4 * operand_units + (counted ? 4 * O : 0)));
-    const int64_t block = task % parts, from = block * part, to = smaller(M, from + part);
-    const int64_t begin = task / parts * tasks.group * tile_columns;
-    const int64_t end = smaller(O, begin + tasks.group * tile_columns);
-    double* const sums = partials + block * 2 * O;
+    const int64_t from = tasks.block(task) * part, to = smaller(M, from + part);
+    const int64_t begin = tasks.first_column(task), end = smaller(O, tasks.end_column(task));
+    double* const sums = partials + tasks.block(task) * 2 * O;
     set_zero(sums + begin, end - begin);
     set_zero(sums + O + begin, end - begin);
     for (int64_t row = from; row < to; row += height) {
