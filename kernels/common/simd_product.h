@@ -54,6 +54,7 @@ struct Ahead {
   static constexpr int64_t line = 64;  // bytes
   static constexpr int most = 40;
   Piece panel, pieces[most];
+  bool panel_follows = false;  // the next task begins with the panel behind this one's last
   int count = 0, at = 0;
   template <class T>
   static Piece piece(const T* first, int64_t size, int64_t steps) {
@@ -387,7 +388,7 @@ void each_panel(int64_t rows, int64_t depth, int64_t begin, int64_t end, const U
                 const Body& body) {
   for (int64_t first = begin; first < end; first += tile_columns) {
     const Unit* const panel = packed + first * depth;
-    if (first + tile_columns < end)
+    if (first + tile_columns < end || ahead.panel_follows)
       ahead.panel = Ahead::piece(panel + depth * tile_columns, depth * tile_columns, tiles<Unit>(rows) * depth);
     body(first, smaller(tile_columns, end - first), panel);
   }
@@ -426,6 +427,7 @@ void multiply(const Context& context, int64_t rows, int64_t depth, int64_t colum
     const int64_t row = tasks.first_row(task), next = tasks.end_row(task);
     const int64_t begin = tasks.first_column(task), end = smaller(columns, tasks.end_column(task));
     Ahead ahead;
+    ahead.panel_follows = end < columns && tasks.first_column(task + 1) == end;
     if (next < rows && tasks.column_groups == 1) {
       const int64_t coming = tasks.end_row(task + 1) - next;
       ahead.add(a + next * lda, coming * lda);
