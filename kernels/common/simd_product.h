@@ -79,6 +79,9 @@ struct Ahead {
   }
 };
 
+// Steps of a tile's loop in one. Where a matrix unit is, additions of addresses share the ports of multiply-adds.
+constexpr int at_once = has_matrix_unit ? 2 : 1;
+
 // What becomes of a tile's sums before they are stored: finish(vector, whether it is the left or the right one of a
 // row).
 struct Unchanged {
@@ -111,6 +114,7 @@ void tile(int64_t depth, const Unit* a, int64_t stride, const Unit* panel, T* c,
 #pragma GCC unroll 16
   for (int i = 0; i < rows; ++i)
     for (int j = 0; j < 2; ++j) sum[i][j] = Vector{};
+#pragma GCC unroll at_once
   for (int64_t k = 0; k < depth; ++k) {
     __builtin_prefetch(next_panel + k * panel_step, 0, 2);
     __builtin_prefetch(coming + k * step, 1, 2);

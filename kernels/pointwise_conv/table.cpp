@@ -4,8 +4,8 @@
 
 namespace kernels {
 
-template <>
-inline constexpr bool cpu::on_amx<PointwiseConvOf<Bf16>> = true;
+template <class T>
+inline constexpr bool cpu::on_amx<PointwiseConvOf<T>> = true;
 
 namespace KERNEL_TARGET {
 extern const PointwiseConv pointwise_conv_naive, pointwise_conv_shared_tile, pointwise_conv_register_tile;
