@@ -133,7 +133,8 @@ Roofline measure_roofline(engine::Device& device, Stopwatch& stopwatch, ColdCach
     if (device.type() == DeviceType::cpu && row.provider == kernels::Provider::native) continue;
     const auto work = forward.prepare(device, row.name, shape.get(), data);
     const double rate = flops / time_cold(stopwatch, cache, repeat, 0.5, work).least;
-    if (rate > best.product) best.product = rate, best.by = row.name;
+    if (rate > best.product)
+      best.product = rate, best.by = row.name + (pass == "forward" ? "" : fmt::format(" {}", pass));
   }
   return best;
 }

@@ -57,7 +57,7 @@ Quartiles time_cold(Stopwatch&, ColdCache&, int repeat, double most_seconds, con
 struct Roofline {
   double copy = 0;     // bytes/s, read and written, of a copy of large arrays
   double product = 0;  // floating-point operations/s of a matrix product of 4096×1024 by 1024×1024
-  std::string by;      // the row of pointwise_conv that did the product
+  std::string by;      // the row of pointwise_conv that did the product, and the pass if not `forward`
   // The least time that moving so many bytes and doing so many operations can take; 0 where nothing was measured.
   double floor(double bytes, double flops) const { return copy > 0 ? std::max(bytes / copy, flops / product) : 0; }
 };

@@ -64,8 +64,8 @@ struct MatrixUnit {
 // `lower` units behind its upper ones, its rows `stride` units apart, a step `step` units behind the last one; B's rows
 // (of pairs) are 32 units, one after the other. before(k) goes before step k.
 template <bool lower_half, class Before>
-void multiply_registers(int64_t steps, int64_t depth, const Pair* a, int64_t lower, int64_t stride, int64_t step,
-                        const Pair* b, float* c, int64_t ldc, bool add, const Before& before) {
+void matrix_unit_tile(int64_t steps, int64_t depth, const Pair* a, int64_t lower, int64_t stride, int64_t step,
+                      const Pair* b, float* c, int64_t ldc, bool add, const Before& before) {
   constexpr int64_t row = 2 * register_columns;
   float* const c_lower = c + register_rows * ldc;
   __asm__ volatile("" ::: "memory");  // g++ does not know that what follows reads memory
@@ -112,8 +112,8 @@ constexpr bool has_matrix_unit = false;
 
 void shape_registers(int upper, int lower, int depth);  // neither is called
 template <bool lower_half, class Before>
-void multiply_registers(int64_t steps, int64_t depth, const Pair* a, int64_t lower, int64_t stride, int64_t step,
-                        const Pair* b, float* c, int64_t ldc, bool add, const Before& before);
+void matrix_unit_tile(int64_t steps, int64_t depth, const Pair* a, int64_t lower, int64_t stride, int64_t step,
+                      const Pair* b, float* c, int64_t ldc, bool add, const Before& before);
 
 struct MatrixUnit {
   MatrixUnit() {}  // so that one that is not used is no unused variable

@@ -20,25 +20,39 @@ struct Chunks {
 
 constexpr int64_t column_block = 32;  // rows summed in fp32
 
-// sums (lanes) += a vector.
-inline void add_to(const Vector& vector, double* sums) {
-  float part[lanes];
-  Wide::store(part, vector);
-  for (int c = 0; c < lanes; ++c) sums[c] += part[c];
-}
-
-// sums (2, channels), one vector of them, += Σ (x - to) and Σ (x - to)², where sum and square are those of x - from.
-inline void add_shifted(int64_t rows, const Vector& from, const float* to, const Vector& sum, const Vector& square,
-                        int64_t channels, double* sums) {
-  float f[lanes], s[lanes], q[lanes];
-  Wide::store(f, from);
-  Wide::store(s, sum);
-  Wide::store(q, square);
+// sums (2, channels), `count` vectors of them, += Σ (x - to) and Σ (x - to)² over `rows` rows, where sum and square are
+// those of x - from.
+template <class V, int count>
+void add_shifted(int64_t rows, const typename V::Value (&from)[count], const typename V::Value (&to)[count],
+                 const typename V::Value (&sum)[count], const typename V::Value (&square)[count], int64_t channels,
+                 double* sums) {
+  float f[count * V::width], t[count * V::width], s[count * V::width], q[count * V::width];
+  for (int k = 0; k < count; ++k) {
+    V::store(f + k * V::width, from[k]);
+    V::store(t + k * V::width, to[k]);
+    V::store(s + k * V::width, sum[k]);
+    V::store(q + k * V::width, square[k]);
+  }
   const double n = static_cast<double>(rows);
-  for (int c = 0; c < lanes; ++c) {
-    const double shift = static_cast<double>(f[c]) - to[c];
+  for (int c = 0; c < count * V::width; ++c) {
+    const double shift = static_cast<double>(f[c]) - t[c];
     sums[c] += s[c] + n * shift;
     sums[channels + c] += q[c] + shift * (2.0 * s[c] + n * shift);
+  }
+}
+
+// sums (2, channels), `count` vectors of them, += two sums.
+template <class V, int count>
+void add_both(const typename V::Value (&first)[count], const typename V::Value (&second)[count], int64_t channels,
+              double* sums) {
+  float a[count * V::width], b[count * V::width];
+  for (int k = 0; k < count; ++k) {
+    V::store(a + k * V::width, first[k]);
+    V::store(b + k * V::width, second[k]);
+  }
+  for (int c = 0; c < count * V::width; ++c) {
+    sums[c] += a[c];
+    sums[channels + c] += b[c];
   }
 }
 
@@ -59,19 +73,7 @@ void add_statistics_block(int64_t rows, int64_t channels, const T* x, const T* f
       sum[k] += d;
       square[k] += d * d;
     }
-  float from[count * V::width], to[count * V::width], s[count * V::width], q[count * V::width];
-  for (int k = 0; k < count; ++k) {
-    V::store(from + k * V::width, start[k]);
-    V::store(to + k * V::width, base[k]);
-    V::store(s + k * V::width, sum[k]);
-    V::store(q + k * V::width, square[k]);
-  }
-  const double n = static_cast<double>(rows);
-  for (int c = 0; c < count * V::width; ++c) {
-    const double shift = static_cast<double>(from[c]) - to[c];
-    sums[c] += s[c] + n * shift;
-    sums[channels + c] += q[c] + shift * (2.0 * s[c] + n * shift);
-  }
+  add_shifted<V>(rows, start, base, sum, square, channels, sums);
 }
 
 template <class V, int count, class T>
@@ -86,15 +88,7 @@ void add_gradients_block(int64_t rows, int64_t channels, const T* x, const T* dy
       sum[k] += g;
       product[k] += g * d;
     }
-  float s[count * V::width], p[count * V::width];
-  for (int k = 0; k < count; ++k) {
-    V::store(s + k * V::width, sum[k]);
-    V::store(p + k * V::width, product[k]);
-  }
-  for (int c = 0; c < count * V::width; ++c) {
-    sums[c] += s[c];
-    sums[channels + c] += p[c];
-  }
+  add_both<V>(sum, product, channels, sums);
 }
 
 // sums (2, C) += Σ d and Σ d², d = x - first, over `rows` rows x and the channels [begin, end). first (C).

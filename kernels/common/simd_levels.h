@@ -33,7 +33,8 @@ const char* to_string(SimdLevel);
 // not there.
 SimdLevel simd_level();
 
-// Rows that use a matrix unit; for all others `amx` is `avx512bf16`, and their files are not compiled once more.
+// Rows with code of their own for processors that have a matrix unit; for all others `amx` is `avx512bf16`, and their
+// files are not compiled once more.
 template <class Row>
 constexpr bool on_amx = false;
 

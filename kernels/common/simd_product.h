@@ -206,8 +206,8 @@ void store_tile(int64_t rows, int64_t columns, const float* tile, T* c, int64_t 
 // The level 2 cache gives less than half of what the unit could take: so some tiles read one part of a panel, as much
 // as stays in the level 1 cache, one after the other, and their sums wait there.
 template <Order order, class Store>
-void multiply_in_registers(int64_t rows, int64_t depth, const Pair* a, int64_t stride, const Pair* panel, float* to,
-                           int64_t ldto, bool add, Ahead& ahead, const Store& store) {
+void matrix_unit_panel(int64_t rows, int64_t depth, const Pair* a, int64_t stride, const Pair* panel, float* to,
+                       int64_t ldto, bool add, Ahead& ahead, const Store& store) {
   constexpr bool transposed = order == Order::transposed;
   constexpr int64_t height = tile_height<Pair>, most_tiles = 4, most_steps = 8;
   const int64_t step = transposed ? register_columns : register_depth(depth), steps = ceil_div(depth, step);
@@ -238,9 +238,9 @@ void multiply_in_registers(int64_t rows, int64_t depth, const Pair* a, int64_t s
         const int64_t ld = direct ? ldto : tile_columns;
         const bool on_top = direct ? add : k > 0;
         if (count > register_rows)
-          multiply_registers<true>(now, step, from, below, stride, further, b, tile, ld, on_top, ask);
+          matrix_unit_tile<true>(now, step, from, below, stride, further, b, tile, ld, on_top, ask);
         else
-          multiply_registers<false>(now, step, from, below, stride, further, b, tile, ld, on_top, ask);
+          matrix_unit_tile<false>(now, step, from, below, stride, further, b, tile, ld, on_top, ask);
         if (!direct && k + now == steps) store(row, i + count - row, tile + (row - i) * tile_columns);
       }
 }
@@ -254,10 +254,10 @@ void multiply_panel(int64_t rows, int64_t depth, const Unit* a, int64_t stride, 
     float* to = nullptr;
     if constexpr (std::is_same_v<T, float> && std::is_same_v<Finish, Unchanged>)
       if (columns == tile_columns) to = c;
-    return multiply_in_registers<order>(rows, depth, a, stride, panel, to, ldc, add, ahead,
-                                        [=](int64_t i, int64_t count, const float* tile) {
-                                          store_tile(count, columns, tile, c + i * ldc, ldc, add, finish);
-                                        });
+    return matrix_unit_panel<order>(rows, depth, a, stride, panel, to, ldc, add, ahead,
+                                    [=](int64_t i, int64_t count, const float* tile) {
+                                      store_tile(count, columns, tile, c + i * ldc, ldc, add, finish);
+                                    });
   }
   const int64_t count = tiles<Unit>(rows);
   for (int64_t t = 0, i = 0, next; t < count; ++t, i = next) {
@@ -412,10 +412,10 @@ void multiply_columns(int64_t rows, int64_t depth, int64_t begin, int64_t end, c
 // The same on the matrix unit, of whole panels; store(i, rows, tile, first) takes the tile of rows i … and those
 // columns.
 template <class Store>
-void multiply_tiles(int64_t rows, int64_t depth, int64_t begin, int64_t end, const Pair* a, int64_t lda,
-                    const Pair* packed, Ahead& ahead, const Store& store) {
+void matrix_unit_columns(int64_t rows, int64_t depth, int64_t begin, int64_t end, const Pair* a, int64_t lda,
+                         const Pair* packed, Ahead& ahead, const Store& store) {
   each_panel(rows, depth, begin, end, packed, ahead, [&](int64_t first, int64_t, const Pair* panel) {
-    multiply_in_registers<Order::rows>(
+    matrix_unit_panel<Order::rows>(
         rows, depth, a, lda, panel, nullptr, 0, false, ahead,
         [=, &store](int64_t i, int64_t count, const float* tile) { store(i, count, tile, first); });
   });

@@ -319,10 +319,10 @@ void forward_fused(Context& context, const PointwiseConvShape& s, const T* x, co
         if (counted) {
           const CountedTiles count = {z + from * O, O, streaming, reinterpret_cast<float*>(buffer) + operand_units,
                                       sums};
-          multiply_tiles(rows, depth, begin, end, a, lda, packed, ahead,
-                         [=](int64_t i, int64_t tall, const float* tile, int64_t first) {
-                           count(row - from + i, tall, tile, first);
-                         });
+          matrix_unit_columns(rows, depth, begin, end, a, lda, packed, ahead,
+                              [=](int64_t i, int64_t tall, const float* tile, int64_t first) {
+                                count(row - from + i, tall, tile, first);
+                              });
           continue;
         }
       multiply_columns(rows, depth, begin, end, a, lda, packed, z + row * O, O, ahead);
@@ -341,7 +341,7 @@ void multiply_masked(int64_t rows, int64_t depth, int64_t begin, int64_t end, co
   if constexpr (on_matrix_unit<Unit>)
     if (whole_tiles(du, C)) {
       const MaskedTiles mask = {norm, x, du, C, streaming, sums};
-      return multiply_tiles(
+      return matrix_unit_columns(
           rows, depth, begin, end, dz, ldz, packed, ahead,
           [=](int64_t i, int64_t tall, const float* tile, int64_t first) { mask(i, tall, tile, first); });
     }

@@ -45,10 +45,12 @@ struct CountedTiles {
       }
       store_line(z + (row + m) * O + c, halves, streaming);
     }
-    if (row == 0)
-      for (int j = 0; j < 2; ++j) Wide::store(first + c + j * lanes, start[j]);
-    for (int j = 0; j < 2; ++j)
-      add_shifted(rows, start[j], first + c + j * lanes, sum[j], square[j], O, sums + c + j * lanes);
+    Vector base[2];
+    for (int j = 0; j < 2; ++j) {
+      if (row == 0) Wide::store(first + c + j * lanes, start[j]);
+      Wide::load(base[j], first + c + j * lanes);
+    }
+    add_shifted<Wide>(rows, start, base, sum, square, O, sums + c);
   }
 };
 
@@ -61,36 +63,25 @@ struct MaskedTiles {
   bool streaming;
   double* sums;  // (2, C)
   void operator()(int64_t row, int64_t rows, const float* tile, int64_t c) const {
-    const Vector zero = {}, six = zero + 6;
-    Vector mean[2], scale[2], bias[2], sum[2] = {}, product[2] = {};
-    for (int j = 0; j < 2; ++j) {
-      Wide::load(mean[j], norm.mean + c + j * lanes);
-      Wide::load(scale[j], norm.scale + c + j * lanes);
-      Wide::load(bias[j], norm.bias + c + j * lanes);
-    }
+    const Factors<Wide> factors[2] = {{Wide(), norm, c}, {Wide(), norm, c + lanes}};
+    Vector sum[2] = {}, product[2] = {};
     for (int64_t m = 0; m < rows; ++m) {
       Vector a[2], g[2];
       Half halves[2];
       for (int j = 0; j < 2; ++j) {
         Wide::load(a[j], x + (row + m) * C + c + j * lanes);
         Wide::load(g[j], tile + m * tile_columns + j * lanes);
-        a[j] -= mean[j];
-        const Vector u = scale[j] * a[j] + bias[j];
-        g[j] = u > zero ? g[j] : zero;
-        g[j] = u < six ? g[j] : zero;
+        factors[j].mask(a[j], g[j]);
       }
       round_normal(g[0], g[1], halves);
       for (int j = 0; j < 2; ++j) {
         widen(g[j], halves[j]);
         sum[j] += g[j];
-        product[j] += g[j] * a[j];
+        product[j] += g[j] * (a[j] - factors[j].mean);
       }
       store_line(du + (row + m) * C + c, halves, streaming);
     }
-    for (int j = 0; j < 2; ++j) {
-      add_to(sum[j], sums + c + j * lanes);
-      add_to(product[j], sums + C + c + j * lanes);
-    }
+    add_both<Wide>(sum, product, C, sums + c);
   }
 };
 

@@ -12,14 +12,22 @@ template <class Row>
 const Row& simd_row();
 }
 
-// What `simd` does on a matrix unit (emulated_amx.h); its vectors are those of AVX-512.
-template <>
-std::vector<PointwiseConvOf<Bf16>> test::own_rows() {
+// What `simd` does where there is a matrix unit (emulated_amx.h); its vectors are those of AVX-512.
+template <class T>
+std::vector<PointwiseConvOf<T>> emulated_rows() {
   if (test::device_under_test() != kernels::DeviceType::cpu) return {};
   if (kernels::cpu::simd_level() < kernels::cpu::SimdLevel::avx512) return {};
-  PointwiseConvOf<Bf16> row = kernels::cpu::emulated_amx::simd_row<PointwiseConvOf<Bf16>>();
+  PointwiseConvOf<T> row = kernels::cpu::emulated_amx::simd_row<PointwiseConvOf<T>>();
   row.name = "simd_emulated_amx";
   return {row};
+}
+template <>
+std::vector<PointwiseConv> test::own_rows() {
+  return emulated_rows<float>();
+}
+template <>
+std::vector<PointwiseConvOf<Bf16>> test::own_rows() {
+  return emulated_rows<Bf16>();
 }
 #endif
 
